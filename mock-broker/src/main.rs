@@ -1,0 +1,2 @@
+//! The standalone binary. IO.
+fn main() {}
