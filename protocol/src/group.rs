@@ -1,0 +1,1 @@
+//! Group blobs. Pure.
