@@ -45,6 +45,18 @@ impl FieldSpec {
     pub(crate) fn tagged(&self, version: i16, tag: u32) -> bool {
         self.has(version) && self.tag == Some(tag)
     }
+
+    /// Whether a generated value has something else than the default here.
+    #[cfg(feature = "arbitrary")]
+    pub(crate) fn is_chosen(
+        &self,
+        choice: &mut dyn crate::arbitrary::Choice,
+        place: crate::arbitrary::Place,
+        field: &'static str,
+    ) -> bool {
+        self.untagged(place.version)
+            || self.has(place.version) && place.flexible && self.tag.is_some() && !choice.is_absent(field)
+    }
 }
 
 pub(crate) fn encode_field<T: Wire>(
@@ -108,6 +120,24 @@ macro_rules! message {
         impl Default for $message {
             fn default() -> Self {
                 Self { $( $field: crate::schema::field_default!([$($spec)*]), )* }
+            }
+        }
+
+        #[cfg(feature = "arbitrary")]
+        impl crate::arbitrary::Arbitrary for $message {
+            fn arbitrary(choice: &mut dyn crate::arbitrary::Choice, place: crate::arbitrary::Place) -> Self {
+                #[allow(unused_mut, reason = "a structure may have no field")]
+                let mut value = Self::default();
+                $({
+                    const SPEC: crate::schema::FieldSpec = crate::schema::field_spec!([$($spec)*]);
+                    if SPEC.is_chosen(choice, place, stringify!($field)) {
+                        let nullable = place.version >= SPEC.null_from;
+                        let place = crate::arbitrary::Place { field: stringify!($field), nullable, ..place };
+                        value.$field = crate::arbitrary::Arbitrary::arbitrary(choice, place);
+                    }
+                })*
+                let _ = (choice, place);
+                value
             }
         }
 
