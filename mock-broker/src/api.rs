@@ -1,0 +1,145 @@
+//! The APIs that are served: from a frame to the file of its API, and back. Pure.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use milena_protocol::ApiKey;
+use milena_protocol::api::{Request, VersionRange};
+use milena_protocol::frame::{self, RequestHeader};
+use milena_protocol::messages;
+use milena_protocol::primitives::{DecodeError, Decoder};
+
+use crate::core::{Core, Origin, Outcome, Ticket};
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+pub(crate) mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+pub(crate) mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+pub(crate) mod produce;
+
+/// One request on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) now: Duration,
+    pub(crate) origin: &'a Origin,
+    pub(crate) ticket: Ticket,
+    pub(crate) header: &'a RequestHeader,
+}
+
+impl Call<'_> {
+    fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    fn broker(&self) -> i32 {
+        self.origin.broker
+    }
+
+    /// Whether this is the identity that Java's admin client and brokers' own tools use, which may write internal topics.
+    fn is_admin_client(&self) -> bool {
+        self.header.client_id.as_deref() == Some("__admin_client")
+    }
+}
+
+/// What an API's file makes of a request.
+#[derive(Debug)]
+enum Answer<T> {
+    Now(T),
+    /// The request waits among the core's parked ones.
+    Parked,
+    Silent,
+    Close,
+}
+
+/// One line an API: it is decoded, handed to its file, and advertised.
+macro_rules! served {
+    ($($module:ident :: $request:ident)*) => {
+        /// The APIs that clients may use, in the order of their keys.
+        const SERVED: &[(ApiKey, VersionRange)] = &[
+            $((<messages::$module::$request as Request>::KEY, <messages::$module::$request as Request>::VERSIONS)),*
+        ];
+
+        fn dispatch(core: &mut Core, call: &Call<'_>, input: &mut Decoder) -> Result<Option<Outcome>, DecodeError> {
+            $(if call.header.api_key == <messages::$module::$request as Request>::KEY {
+                let request: messages::$module::$request = frame::decode_request(call.version(), input)?;
+                return Ok(finish::<messages::$module::$request>(call, $module::handle(core, call, request)));
+            })*
+            Ok(Some(Outcome::Close))
+        }
+    };
+}
+
+served! {
+    produce::ProduceRequest
+    fetch::FetchRequest
+    list_offsets::ListOffsetsRequest
+    metadata::MetadataRequest
+    offset_commit::OffsetCommitRequest
+    offset_fetch::OffsetFetchRequest
+    find_coordinator::FindCoordinatorRequest
+    api_versions::ApiVersionsRequest
+    create_topics::CreateTopicsRequest
+    delete_topics::DeleteTopicsRequest
+    init_producer_id::InitProducerIdRequest
+    offset_for_leader_epoch::OffsetForLeaderEpochRequest
+    describe_configs::DescribeConfigsRequest
+    describe_cluster::DescribeClusterRequest
+}
+
+/// Handles a request frame (without its length prefix). `None` if the request was parked.
+pub(crate) fn serve(core: &mut Core, now: Duration, origin: &Origin, ticket: Ticket, frame: Bytes) -> Option<Outcome> {
+    let mut input = Decoder::new(frame);
+    let header = match RequestHeader::decode(&mut input) {
+        Ok(header) => header,
+        Err(error) => {
+            tracing::debug!(%error, connection = origin.connection, "closing: the request has no header");
+            return Some(Outcome::Close);
+        }
+    };
+    let call = Call { now, origin, ticket, header: &header };
+    let versions = SERVED.iter().find(|(key, _)| *key == header.api_key).map(|(_, versions)| *versions);
+    if !versions.is_some_and(|versions| versions.contains(header.api_version)) {
+        if header.api_key == ApiKey::API_VERSIONS {
+            return Some(api_versions::unsupported(&call));
+        }
+        let (api, version, connection) = (header.api_key, header.api_version, origin.connection);
+        tracing::debug!(%api, version, connection, "closing: the API or its version is not served");
+        return Some(Outcome::Close);
+    }
+    match dispatch(core, &call, &mut input) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::debug!(%error, connection = origin.connection, "closing: the request cannot be read");
+            Some(Outcome::Close)
+        }
+    }
+}
+
+fn finish<R: Request>(call: &Call<'_>, answer: Answer<R::Response>) -> Option<Outcome> {
+    match answer {
+        Answer::Now(response) => Some(reply::<R>(call, call.version(), &response)),
+        Answer::Parked => None,
+        Answer::Silent => Some(Outcome::Silent),
+        Answer::Close => Some(Outcome::Close),
+    }
+}
+
+/// The answer in the layout of `version`.
+fn reply<R: Request>(call: &Call<'_>, version: i16, response: &R::Response) -> Outcome {
+    match frame::encode_response::<R>(version, call.header.correlation_id, response) {
+        Ok(frame) => Outcome::Reply { frame, mute: Duration::ZERO },
+        Err(error) => {
+            tracing::error!(api = %R::KEY, version, %error, "closing: the answer does not fit its layout");
+            Outcome::Close
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Fetch: reads batches from several partitions, and waits until there are enough. Pure.
+//!
+//! * v7: sessions; v9: leader epochs; v12: divergence; v13: topic ids; v16: who leads now
+//! * v11: followers answer consumers too, up to their own high watermark; a leader sends nobody to them
+
+mod session;
+
+use std::time::Duration;
+
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::fetch::{
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
+    NodeEndpoint, PartitionData,
+};
+use milena_protocol::primitives::Records;
+
+use super::{Answer, Call, reply};
+use crate::core::controller::PartitionId;
+use crate::core::fetch_sessions::{Context, FetchKey, TopicRef};
+use crate::core::parked::{Parked, Wait};
+use crate::core::{Core, Outcome};
+
+/// A broker's own limit of an answer (`fetch.max.bytes`).
+const MAX_BYTES: i32 = 55 * 1024 * 1024;
+
+const READ_COMMITTED: i8 = 1;
+
+/// What a request asks for, and has not got yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    context: Context,
+    wanted: Vec<(FetchKey, FetchPartition)>,
+    /// How many of them the cluster did not know when the request came.
+    unknown: usize,
+    min_bytes: u64,
+    max_bytes: usize,
+    is_read_committed: bool,
+}
+
+/// One partition, looked at without reading it.
+enum Sight {
+    /// This many bytes are there.
+    Bytes(u64),
+    /// The client must know at once.
+    Trouble,
+    /// The cluster knows no such partition. That alone does not end the wait.
+    Unknown,
+}
+
+/// Where a consumer may read, or why not.
+struct Window<'a> {
+    log: &'a crate::core::Log,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    end: i64,
+    diverging: Option<(i32, i64)>,
+}
+
+pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) -> Answer<FetchResponse> {
+    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let max_bytes = request.max_bytes.clamp(0, MAX_BYTES);
+    let min_bytes = request.min_bytes.clamp(0, max_bytes);
+    let is_read_committed = request.isolation_level == READ_COMMITTED;
+    let (context, wanted) = match session::open(core, call, request) {
+        Ok(opened) => opened,
+        Err(error_code) => return Answer::Now(FetchResponse { error_code, ..Default::default() }),
+    };
+    let watched: Vec<PartitionId> = wanted.iter().filter_map(|(key, _)| find(core, key).ok()).collect();
+    let pending = Pending {
+        context,
+        unknown: wanted.len() - watched.len(),
+        wanted,
+        min_bytes: u64::try_from(min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(max_bytes).unwrap_or(0),
+        is_read_committed,
+    };
+    if max_wait.is_zero() || watched.is_empty() || is_ready(core, call, &pending) {
+        return Answer::Now(read(core, call, pending));
+    }
+    let parked = Parked {
+        origin: call.origin.clone(),
+        header: call.header.clone(),
+        deadline: call.now.saturating_add(max_wait),
+        watched,
+        wait: Wait::Fetch(pending),
+    };
+    core.park(call.ticket, parked);
+    Answer::Parked
+}
+
+/// Looks again at a request that waits.
+pub(crate) fn check(core: &mut Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<Outcome, Pending> {
+    // A partition that has gone since ends the wait.
+    let unknown = pending.wanted.iter().filter(|(key, _)| find(core, key).is_err()).count();
+    if !is_expired && unknown <= pending.unknown && !is_ready(core, call, &pending) {
+        return Err(pending);
+    }
+    let response = read(core, call, pending);
+    Ok(reply::<FetchRequest>(call, call.version(), &response))
+}
+
+fn find(core: &Core, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
+    let topic = match &key.topic {
+        TopicRef::Name(name) => core.controller.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
+        TopicRef::Id(id) => core.controller.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
+    };
+    topic.partition(key.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    Ok(PartitionId { topic: topic.id, index: key.partition })
+}
+
+/// Whether there is enough to answer, or something that the client must know.
+fn is_ready(core: &Core, call: &Call<'_>, pending: &Pending) -> bool {
+    let mut bytes = 0u64;
+    for (key, wanted) in &pending.wanted {
+        let sight = match find(core, key) {
+            Err(_) => Sight::Unknown,
+            Ok(id) => match look(core, call, id, wanted, pending.is_read_committed) {
+                Err(_) | Ok(Window { diverging: Some(_), .. }) => Sight::Trouble,
+                Ok(window) => {
+                    let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
+                    Sight::Bytes(window.log.bytes_between(wanted.fetch_offset, window.end).min(limit))
+                }
+            },
+        };
+        match sight {
+            Sight::Bytes(available) => bytes += available,
+            Sight::Trouble => return true,
+            Sight::Unknown => {}
+        }
+    }
+    bytes >= pending.min_bytes
+}
+
+/// Checks epochs and offset of one partition.
+fn look<'a>(
+    core: &'a Core,
+    call: &Call<'_>,
+    id: PartitionId,
+    wanted: &FetchPartition,
+    is_read_committed: bool,
+) -> Result<Window<'a>, ErrorCode> {
+    let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let replica = broker.replica_for_client(id, wanted.current_leader_epoch, call.version() < 11)?;
+    let log = &replica.log;
+    let mut diverging = None;
+    if wanted.last_fetched_epoch >= 0 {
+        let (epoch, end) = log.end_of_epoch(wanted.last_fetched_epoch).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+        if epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset {
+            diverging = Some((epoch, end));
+        }
+    }
+    if diverging.is_none() && !(log.start()..=log.end()).contains(&wanted.fetch_offset) {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    let (high_watermark, last_stable_offset) = (replica.high_watermark, replica.last_stable_offset());
+    let end = if is_read_committed { last_stable_offset } else { high_watermark };
+    Ok(Window { log, high_watermark, last_stable_offset, end, diverging })
+}
+
+/// Reads all partitions in their order, each with what room the ones before it have left.
+fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
+    let mut room = pending.max_bytes;
+    let mut is_empty = true;
+    let mut answers = Vec::with_capacity(pending.wanted.len());
+    let mut unknown = Vec::new();
+    for (key, wanted) in pending.wanted {
+        let id = find(core, &key);
+        let window = id.and_then(|id| look(core, call, id, &wanted, pending.is_read_committed));
+        let data = match window {
+            Err(error_code) => PartitionData {
+                partition_index: key.partition,
+                error_code,
+                high_watermark: -1,
+                aborted_transactions: id.is_err().then(Vec::new),
+                ..Default::default()
+            },
+            Ok(window) => {
+                let limit = room.min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
+                let records = match window.diverging {
+                    Some(_) => Vec::new(),
+                    // The first batch of an answer comes whole, or a client with small limits would never see it.
+                    None => window.log.read(wanted.fetch_offset, window.end, limit, is_empty),
+                };
+                let records = Records::from_pieces(records);
+                is_empty &= records.is_empty();
+                room = room.saturating_sub(records.len());
+                let (epoch, end_offset) = window.diverging.unwrap_or((-1, -1));
+                PartitionData {
+                    partition_index: key.partition,
+                    high_watermark: window.high_watermark,
+                    last_stable_offset: window.last_stable_offset,
+                    log_start_offset: window.log.start(),
+                    diverging_epoch: EpochEndOffset { epoch, end_offset },
+                    aborted_transactions: pending.is_read_committed.then(Vec::new),
+                    records: Some(records),
+                    ..Default::default()
+                }
+            }
+        };
+        // Kafka answers those that it does not know at the end.
+        if id.is_ok() { answers.push((key, data)) } else { unknown.push((key, data)) }
+    }
+    answers.append(&mut unknown);
+    let session_id = match core.brokers.get_mut(&call.broker()) {
+        Some(broker) => broker.fetch_sessions.settle(pending.context, &mut answers),
+        None => 0,
+    };
+    let mut response = FetchResponse { session_id, ..Default::default() };
+    for (key, mut data) in answers {
+        name_leader(core, call, &key, &mut data, &mut response.node_endpoints);
+        push(&mut response.responses, key, data);
+    }
+    response
+}
+
+/// Puts a partition with its topic, if that is the last one.
+fn push(topics: &mut Vec<FetchableTopicResponse>, key: FetchKey, data: PartitionData) {
+    let (topic, topic_id) = match key.topic {
+        TopicRef::Name(name) => (name, Default::default()),
+        TopicRef::Id(id) => (String::new(), id),
+    };
+    match topics.last_mut().filter(|last| last.topic == topic && last.topic_id == topic_id) {
+        Some(last) => last.partitions.push(data),
+        None => topics.push(FetchableTopicResponse { topic, topic_id, partitions: vec![data] }),
+    }
+}
+
+/// Tells a client that came to the wrong broker who leads, and where that is.
+fn name_leader(
+    core: &Core,
+    call: &Call<'_>,
+    key: &FetchKey,
+    data: &mut PartitionData,
+    endpoints: &mut Vec<NodeEndpoint>,
+) {
+    let moved = [ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::FENCED_LEADER_EPOCH].contains(&data.error_code);
+    if call.version() < 16 || !moved {
+        return;
+    }
+    let Some(state) = find(core, key).ok().and_then(|id| core.controller.partition(id)) else { return };
+    data.current_leader = LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch };
+    let is_named = endpoints.iter().any(|endpoint| endpoint.node_id == state.leader);
+    if let Some(address) = core.controller.address(state.leader).filter(|_| !is_named) {
+        endpoints.push(NodeEndpoint {
+            node_id: address.id,
+            host: address.host.clone(),
+            port: i32::from(address.port),
+            rack: address.rack.clone(),
+        });
+    }
+}

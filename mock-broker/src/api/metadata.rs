@@ -1,0 +1,122 @@
+//! Metadata: brokers, topics, and who leads which partition. Pure.
+//!
+//! * v0: an empty list means all topics; later null does
+//! * v4: topics may be created, if the cluster allows it; the first answer is an error all the same
+//! * v8: authorized operations: all, as there is no authorizer
+//! * v10: topic ids; v12: topics may be asked for by id
+
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+
+use super::{Answer, Call};
+use crate::core::Core;
+use crate::core::controller::{Layout, TopicState, is_internal};
+
+/// Bits of the ACL operations that exist for a topic, and for the cluster.
+const TOPIC_OPERATIONS: i32 = 3576;
+pub(super) const CLUSTER_OPERATIONS: i32 = 8096;
+
+pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest) -> Answer<MetadataResponse> {
+    let all = match &request.topics {
+        None => true,
+        Some(topics) => call.version() == 0 && topics.is_empty(),
+    };
+    let by_id_too_early = |topic: &MetadataRequestTopic| topic.name.is_none() && call.version() < 12;
+    if request.topics.iter().flatten().any(by_id_too_early) {
+        return Answer::Close;
+    }
+    let mut topics: Vec<MetadataResponseTopic> = if all {
+        core.controller.topics().map(|topic| describe(core, topic)).collect()
+    } else {
+        let wanted = request.topics.unwrap_or_default();
+        wanted.into_iter().map(|topic| find(core, call, topic, request.allow_auto_topic_creation)).collect()
+    };
+    if request.include_topic_authorized_operations {
+        for topic in &mut topics {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    let broker = |address: &crate::core::BrokerAddress| MetadataResponseBroker {
+        node_id: address.id,
+        host: address.host.clone(),
+        port: i32::from(address.port),
+        rack: address.rack.clone(),
+    };
+    let mut response = MetadataResponse {
+        brokers: core.controller.live_brokers().map(broker).collect(),
+        cluster_id: Some(core.settings.cluster_id.clone()),
+        controller_id: core.controller.active_controller(),
+        topics,
+        ..Default::default()
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    Answer::Now(response)
+}
+
+fn find(core: &mut Core, call: &Call<'_>, wanted: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+    let Some(name) = wanted.name else {
+        return match core.controller.topic_by_id(wanted.topic_id) {
+            Some(topic) => describe(core, topic),
+            None => MetadataResponseTopic {
+                error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+                name: None,
+                topic_id: wanted.topic_id,
+                ..Default::default()
+            },
+        };
+    };
+    if let Some(topic) = core.controller.topic(&name) {
+        return describe(core, topic);
+    }
+    let error_code = create(core, &name, may_create || call.version() < 4);
+    MetadataResponseTopic { error_code, is_internal: is_internal(&name), name: Some(name), ..Default::default() }
+}
+
+/// Creates a topic that somebody asked for, if that is allowed. It is known from the next request on, as in Kafka.
+fn create(core: &mut Core, name: &str, may_create: bool) -> ErrorCode {
+    let settings = &core.settings;
+    let layout = Layout::Spread {
+        partitions: settings.default_partitions,
+        replication_factor: settings.default_replication_factor,
+    };
+    let may_create = may_create && settings.auto_create_topics;
+    let created = if may_create && is_internal(name) {
+        core.ensure_internal_topic(name).map(|_| ())
+    } else {
+        core.controller.plan(name, &layout, Default::default()).map(|planned| {
+            if may_create {
+                core.create_planned(planned);
+            }
+        })
+    };
+    match created {
+        Err(refusal) if refusal.code == ErrorCode::INVALID_TOPIC_EXCEPTION => refusal.code,
+        Err(refusal) if may_create => refusal.code,
+        _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    }
+}
+
+fn describe(core: &Core, topic: &TopicState) -> MetadataResponseTopic {
+    let partitions = topic.partition_ids().map(|(id, state)| MetadataResponsePartition {
+        error_code: if state.leader == -1 { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
+        partition_index: id.index,
+        leader_id: state.leader,
+        leader_epoch: state.leader_epoch,
+        replica_nodes: state.replicas.clone(),
+        // The last in-sync replica of a partition without leader is eligible, but not listed (KIP-966).
+        isr_nodes: state.isr.iter().copied().filter(|replica| core.is_up(*replica)).collect(),
+        offline_replicas: state.replicas.iter().copied().filter(|replica| !core.is_up(*replica)).collect(),
+    });
+    MetadataResponseTopic {
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}

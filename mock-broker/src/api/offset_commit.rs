@@ -1,0 +1,147 @@
+//! OffsetCommit: writes offsets of a group into the log of `__consumer_offsets`. Pure.
+//!
+//! * v6: leader epochs; v10: topic ids
+//! * only simple consumers (no generation, no member) can commit: groups are not served
+
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use milena_protocol::primitives::Uuid;
+
+use super::{Answer, Call, reply};
+use crate::core::controller::PartitionId;
+use crate::core::offsets::{COMMIT_TIMEOUT, CommittedOffset, OffsetKey};
+use crate::core::parked::{Parked, Wait};
+use crate::core::{Core, Outcome};
+
+/// `offset.metadata.max.bytes`.
+const MAX_METADATA: usize = 4096;
+
+/// Offsets that are written, and wait for the followers.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    response: OffsetCommitResponse,
+    /// Topic and partition in the response.
+    written: Vec<(usize, usize)>,
+    id: PartitionId,
+    leader_epoch: i32,
+    /// Where the high watermark has to be.
+    end: i64,
+}
+
+pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetCommitRequest) -> Answer<OffsetCommitResponse> {
+    let refusal = refuse(core, call, &request).err();
+    let mut response = OffsetCommitResponse::default();
+    let mut offsets = Vec::new();
+    let mut written = Vec::new();
+    let now_ms = core.wall_ms(call.now);
+    for (topic_at, topic) in request.topics.into_iter().enumerate() {
+        let by_id = call.version() >= 10;
+        let known =
+            if by_id { core.controller.topic_by_id(topic.topic_id) } else { core.controller.topic(&topic.name) };
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (partition_at, wanted) in topic.partitions.into_iter().enumerate() {
+            let partition_index = wanted.partition_index;
+            let error_code = match (known, &refusal) {
+                (None, _) if by_id => ErrorCode::UNKNOWN_TOPIC_ID,
+                (None, _) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                (Some(known), _) if known.partition(partition_index).is_none() => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                (Some(_), Some(code)) => *code,
+                (Some(_), None) if metadata_len(&wanted) > MAX_METADATA => ErrorCode::OFFSET_METADATA_TOO_LARGE,
+                (Some(known), None) => {
+                    let (topic, partition) = (known.name.clone(), partition_index);
+                    let key = OffsetKey { group: request.group_id.clone(), topic, partition };
+                    offsets.push((key, Some(committed(wanted, known.id, now_ms))));
+                    written.push((topic_at, partition_at));
+                    ErrorCode::NONE
+                }
+            };
+            partitions.push(OffsetCommitResponsePartition { partition_index, error_code });
+        }
+        response.topics.push(OffsetCommitResponseTopic { name: topic.name, topic_id: topic.topic_id, partitions });
+    }
+    let coordinator = core.offsets_at(call.broker(), &request.group_id).map(|(id, _)| id);
+    let (false, Ok(id)) = (offsets.is_empty(), coordinator) else { return Answer::Now(response) };
+    let pending = match core.write_offsets(call.now, call.broker(), id, &offsets) {
+        Ok(appended) => {
+            let (leader_epoch, end) = (appended.leader_epoch, appended.last_offset + 1);
+            Pending { response, written, id, leader_epoch, end }
+        }
+        Err(code) => return Answer::Now(settle(response, &written, code)),
+    };
+    match progress(core, call, pending, false) {
+        Ok(response) => Answer::Now(response),
+        Err(pending) => {
+            let parked = Parked {
+                origin: call.origin.clone(),
+                header: call.header.clone(),
+                deadline: call.now.saturating_add(COMMIT_TIMEOUT),
+                watched: vec![pending.id],
+                wait: Wait::OffsetCommit(pending),
+            };
+            core.park(call.ticket, parked);
+            Answer::Parked
+        }
+    }
+}
+
+/// Looks again at a request that waits.
+pub(crate) fn check(core: &Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<Outcome, Pending> {
+    let response = progress(core, call, pending, is_expired)?;
+    Ok(reply::<OffsetCommitRequest>(call, call.version(), &response))
+}
+
+/// Whether this broker and this group take commits from this client.
+fn refuse(core: &Core, call: &Call<'_>, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    let (_, offsets) = core.offsets_at(call.broker(), &request.group_id)?;
+    let group_exists = offsets.of_group(&request.group_id).is_some();
+    match request.generation_id_or_member_epoch {
+        ..0 => Ok(()),
+        _ if group_exists => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+        _ if call.version() >= 9 => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+        _ => Err(ErrorCode::ILLEGAL_GENERATION),
+    }
+}
+
+/// Kafka counts Java's characters.
+fn metadata_len(wanted: &OffsetCommitRequestPartition) -> usize {
+    wanted.committed_metadata.as_ref().map_or(0, |metadata| metadata.encode_utf16().count())
+}
+
+fn committed(wanted: OffsetCommitRequestPartition, topic_id: Uuid, now_ms: i64) -> CommittedOffset {
+    CommittedOffset {
+        offset: wanted.committed_offset,
+        leader_epoch: wanted.committed_leader_epoch,
+        metadata: wanted.committed_metadata.unwrap_or_default(),
+        commit_timestamp: now_ms,
+        topic_id,
+    }
+}
+
+fn progress(core: &Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<OffsetCommitResponse, Pending> {
+    let broker = call.broker();
+    let replica = core
+        .brokers
+        .get(&broker)
+        .and_then(|broker| broker.replicas.get(&pending.id))
+        .filter(|replica| replica.role.leader == broker && replica.role.leader_epoch == pending.leader_epoch);
+    let code = match replica {
+        None => ErrorCode::NOT_COORDINATOR,
+        Some(replica) if replica.high_watermark >= pending.end => ErrorCode::NONE,
+        Some(_) if is_expired => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        Some(_) => return Err(pending),
+    };
+    Ok(settle(pending.response, &pending.written, code))
+}
+
+fn settle(mut response: OffsetCommitResponse, written: &[(usize, usize)], code: ErrorCode) -> OffsetCommitResponse {
+    for (topic_at, partition_at) in written {
+        let topic = response.topics.get_mut(*topic_at);
+        if let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(*partition_at)) {
+            partition.error_code = code;
+        }
+    }
+    response
+}

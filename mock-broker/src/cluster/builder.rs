@@ -1,0 +1,247 @@
+//! How a cluster is made. IO.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use milena_protocol::primitives::Uuid;
+use tokio::net::TcpListener;
+
+use super::{MockCluster, Topic};
+use crate::core::{BrokerAddress, Settings};
+use crate::pipe::PipeOptions;
+use crate::random::Random;
+use crate::server::{Door, Shared, listen};
+
+/// The port of every broker of a cluster in memory, where only hosts differ.
+const PORT_IN_MEMORY: u16 = 9092;
+/// 2026-01-01T00:00:00Z: a cluster in memory starts at the same wall-clock time in every run.
+const WALL_START_IN_MEMORY: i64 = 1_767_225_600_000;
+/// Kafka's default, so that groups have the coordinators' partitions that they have there.
+const OFFSETS_PARTITIONS: i32 = 50;
+/// The random stream that the cluster id comes from.
+const CLUSTER_ID_STREAM: u64 = 11;
+const MOST_BROKERS: usize = 1000;
+
+/// How a [`MockCluster`] is made. Every setting has a default.
+#[derive(Debug, Clone)]
+#[must_use = "call start or start_in_memory"]
+pub struct MockClusterBuilder {
+    brokers: usize,
+    topics: Vec<Topic>,
+    min_insync: usize,
+    seed: u64,
+    auto_create_topics: bool,
+    host: Ipv4Addr,
+    ports: Vec<u16>,
+    pipe_options: PipeOptions,
+}
+
+impl Default for MockClusterBuilder {
+    fn default() -> Self {
+        Self {
+            brokers: 3,
+            topics: Vec::new(),
+            min_insync: 1,
+            seed: 0,
+            auto_create_topics: false,
+            host: Ipv4Addr::LOCALHOST,
+            ports: Vec::new(),
+            pipe_options: PipeOptions::default(),
+        }
+    }
+}
+
+impl MockClusterBuilder {
+    /// How many brokers there are, 1 to 1000; their ids count from 1. Default: 3.
+    pub fn brokers(mut self, count: usize) -> Self {
+        self.brokers = count;
+        self
+    }
+
+    /// A topic that exists from the start. It has 3 replicas, or as many as there are brokers if those are fewer.
+    pub fn topic(self, name: &str, partitions: i32) -> Self {
+        self.with_topic(Topic::new(name).partitions(partitions))
+    }
+
+    /// A topic that exists from the start.
+    pub fn with_topic(mut self, topic: Topic) -> Self {
+        self.topics.push(topic);
+        self
+    }
+
+    /// `min.insync.replicas` of topics that do not set it: so many replicas must have a record before `acks=all` is
+    /// answered. Default: 1.
+    pub fn min_insync(mut self, replicas: usize) -> Self {
+        self.min_insync = replicas;
+        self
+    }
+
+    /// What all random choices of the cluster come from: its ids, the latency and the cuts of pipes, faults with a
+    /// probability. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Whether a topic is created when a client that allows it asks for metadata of one that does not exist. Such a topic has
+    /// one partition. Default: no.
+    pub fn auto_create_topics(mut self, create: bool) -> Self {
+        self.auto_create_topics = create;
+        self
+    }
+
+    /// The address that brokers listen on, and which they tell clients. Default: 127.0.0.1.
+    pub fn host(mut self, host: Ipv4Addr) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// The ports that brokers listen on, one for each, in the order of their ids; 0 is a free port. Default: free ports.
+    pub fn ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports = ports.into_iter().collect();
+        self
+    }
+
+    /// Bytes that are written to a pipe arrive after a random time in this range, in order. Default: at once.
+    pub fn pipe_latency(mut self, latency: Range<Duration>) -> Self {
+        self.pipe_options.latency = latency;
+        self
+    }
+
+    /// Reads and writes on a pipe move a random number of bytes, at most so many. Default: as many as there are.
+    pub fn pipe_pieces(mut self, largest: usize) -> Self {
+        self.pipe_options.largest_piece = Some(largest);
+        self
+    }
+
+    /// Starts the brokers with a listener for each.
+    ///
+    /// # Errors
+    /// `AddrInUse` if a port is taken (the message names it), other kinds if it cannot be listened on; `InvalidInput` if
+    /// settings contradict each other or a topic cannot be created.
+    ///
+    /// # Cancel safety
+    /// Dropping the future starts nothing.
+    pub async fn start(self) -> io::Result<MockCluster> {
+        self.check()?;
+        if self.host.is_unspecified() {
+            return Err(invalid(format!(
+                "host {} cannot be told to clients: use an address that they can connect to",
+                self.host
+            )));
+        }
+        if !self.ports.is_empty() && self.ports.len() != self.brokers {
+            return Err(invalid(format!("{} ports were given for {} brokers", self.ports.len(), self.brokers)));
+        }
+        let mut addresses = Vec::new();
+        let mut listeners = Vec::new();
+        for index in 0..self.brokers {
+            let port = self.ports.get(index).copied().unwrap_or(0);
+            let listener = self.listen(broker_id(index), port)?;
+            let port = listener.local_addr()?.port();
+            addresses.push(BrokerAddress { id: broker_id(index), host: self.host.to_string(), port, rack: None });
+            listeners.push(Some(listener));
+        }
+        let wall = wall_clock();
+        self.run(addresses, listeners, wall)
+    }
+
+    /// Starts the brokers without any socket: they are reached by [`MockCluster::pipe`] only, have the hosts `b1`, `b2` and so
+    /// on and the port 9092, and their wall clock starts at the same time in every run. On a paused single-threaded runtime
+    /// the same seed and the same clients give the same run.
+    ///
+    /// # Panics
+    /// If it is not called on a tokio runtime, if settings contradict each other, or if a topic cannot be created.
+    pub fn start_in_memory(self) -> MockCluster {
+        let address = |index| {
+            let id = broker_id(index);
+            BrokerAddress { id, host: format!("b{id}"), port: PORT_IN_MEMORY, rack: None }
+        };
+        let addresses = (0..self.brokers).map(address).collect();
+        let listeners = (0..self.brokers).map(|_| None).collect();
+        let started = self.check().and_then(|()| self.run(addresses, listeners, WALL_START_IN_MEMORY));
+        started.unwrap_or_else(|error| panic!("cannot start the mock cluster: {error}"))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if !(1..=MOST_BROKERS).contains(&self.brokers) {
+            return Err(invalid(format!("{} brokers: a cluster has 1 to {MOST_BROKERS}", self.brokers)));
+        }
+        if !(1..=self.brokers).contains(&self.min_insync) {
+            return Err(invalid(format!(
+                "min.insync.replicas {} can never be had with {} brokers",
+                self.min_insync, self.brokers
+            )));
+        }
+        Ok(())
+    }
+
+    fn listen(&self, broker: i32, port: u16) -> io::Result<TcpListener> {
+        listen(IpAddr::V4(self.host), port).map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => ": stop what uses it, or choose another port (0 picks a free one)",
+                io::ErrorKind::PermissionDenied => ": choose a port above 1023",
+                _ => "",
+            };
+            let host = self.host;
+            io::Error::new(error.kind(), format!("broker {broker} cannot listen on {host}:{port}: {error}{remedy}"))
+        })
+    }
+
+    fn run(
+        &self,
+        addresses: Vec<BrokerAddress>,
+        listeners: Vec<Option<TcpListener>>,
+        wall_start_ms: i64,
+    ) -> io::Result<MockCluster> {
+        let mut doors = BTreeMap::new();
+        for (address, listener) in addresses.iter().zip(listeners) {
+            doors.insert(address.id, Door::new(listener)?);
+        }
+        let settings = Settings {
+            brokers: addresses,
+            cluster_id: cluster_id(self.seed),
+            seed: self.seed,
+            auto_create_topics: self.auto_create_topics,
+            default_partitions: 1,
+            default_replication_factor: self.brokers.min(3) as i16,
+            min_insync_replicas: self.min_insync as i32,
+            wall_start_ms,
+            offsets_partitions: OFFSETS_PARTITIONS,
+        };
+        let shared = Shared::start(settings, doors, self.pipe_options.clone());
+        let cluster = MockCluster::new(Arc::clone(&shared));
+        for topic in &self.topics {
+            let created = shared.change(|state, now| state.core.create_topic(now, topic.clone().into()));
+            created.map_err(|code| {
+                invalid(format!("cannot create {topic:?} in a cluster of {} brokers: {code}", self.brokers))
+            })?;
+        }
+        Ok(cluster)
+    }
+}
+
+fn broker_id(index: usize) -> i32 {
+    i32::try_from(index + 1).unwrap_or(i32::MAX)
+}
+
+/// Kafka's form of one: 22 letters.
+fn cluster_id(seed: u64) -> String {
+    let mut random = Random::new(seed, CLUSTER_ID_STREAM);
+    let bits = (u128::from(random.next()) << 64) | u128::from(random.next());
+    Uuid(bits.to_be_bytes()).to_string()
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+#[allow(clippy::disallowed_methods, reason = "records of a cluster with listeners have the time that clients see")]
+fn wall_clock() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,368 @@
+//! The controller: what is true of brokers, topics and partitions. Pure.
+//!
+//! Brokers act on what they were last told (see `Role`); this is what they are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use milena_protocol::ErrorCode;
+use milena_protocol::primitives::Uuid;
+
+use super::topic_configs::{AppendRules, TopicConfigs};
+use super::{BrokerAddress, Settings};
+use crate::random::Random;
+
+mod topic_name;
+
+pub(crate) use topic_name::{check as check_name, is_internal};
+
+/// How many producer ids a broker takes at once.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// As many as one topic may be created with; Kafka's controller has the same limit for one request.
+const MAX_PARTITIONS: i32 = 10_000;
+
+/// A partition for good: a re-created topic has another id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartitionId {
+    pub(crate) topic: Uuid,
+    pub(crate) index: i32,
+}
+
+/// Why something was refused, for a client to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+#[derive(Debug)]
+struct Registration {
+    address: BrokerAddress,
+    up: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) partitions: Vec<PartitionState>,
+    pub(crate) configs: TopicConfigs,
+    pub(crate) rules: AppendRules,
+}
+
+impl TopicState {
+    pub(crate) fn partition(&self, index: i32) -> Option<&PartitionState> {
+        usize::try_from(index).ok().and_then(|index| self.partitions.get(index))
+    }
+
+    /// Its partitions' ids with their states, in order.
+    pub(crate) fn partition_ids(&self) -> impl Iterator<Item = (PartitionId, &PartitionState)> {
+        (0..).zip(&self.partitions).map(|(index, state)| (PartitionId { topic: self.id, index }, state))
+    }
+
+    pub(crate) fn is_internal(&self) -> bool {
+        is_internal(&self.name)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartitionState {
+    /// -1 if no in-sync replica is up.
+    pub(crate) leader: i32,
+    pub(crate) leader_epoch: i32,
+    /// The first is the preferred leader.
+    pub(crate) replicas: Vec<i32>,
+    /// In the order of `replicas`, never empty.
+    pub(crate) isr: Vec<i32>,
+}
+
+/// How a topic's replicas are to be laid out.
+#[derive(Debug, Clone)]
+pub(crate) enum Layout {
+    /// So many partitions with so many replicas each.
+    Spread { partitions: i32, replication_factor: i16 },
+    /// Replicas by hand, per partition.
+    Manual(Vec<Vec<i32>>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Controller {
+    brokers: BTreeMap<i32, Registration>,
+    topics: BTreeMap<String, TopicState>,
+    names: BTreeMap<Uuid, String>,
+    random: Random,
+    next_producer_id: i64,
+    min_insync_replicas: i32,
+}
+
+impl Controller {
+    pub(crate) fn new(settings: &Settings, random: Random) -> Self {
+        let up = |address: &BrokerAddress| (address.id, Registration { address: address.clone(), up: true });
+        Self {
+            brokers: settings.brokers.iter().map(up).collect(),
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            random,
+            next_producer_id: 0,
+            min_insync_replicas: settings.min_insync_replicas,
+        }
+    }
+
+    pub(crate) fn is_up(&self, broker: i32) -> bool {
+        self.brokers.get(&broker).is_some_and(|registration| registration.up)
+    }
+
+    /// The address of a broker, up or not.
+    pub(crate) fn address(&self, broker: i32) -> Option<&BrokerAddress> {
+        self.brokers.get(&broker).map(|registration| &registration.address)
+    }
+
+    /// All brokers that are up, by id.
+    pub(crate) fn live_brokers(&self) -> impl Iterator<Item = &BrokerAddress> {
+        self.brokers.values().filter(|registration| registration.up).map(|registration| &registration.address)
+    }
+
+    /// The broker that clients are told is the controller: always one that is up.
+    pub(crate) fn active_controller(&self) -> i32 {
+        self.live_brokers().next().map_or(-1, |address| address.id)
+    }
+
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicState> {
+        self.topics.values()
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<&TopicState> {
+        self.topics.get(name)
+    }
+
+    pub(crate) fn topic_by_id(&self, id: Uuid) -> Option<&TopicState> {
+        self.names.get(&id).and_then(|name| self.topics.get(name))
+    }
+
+    pub(crate) fn partition(&self, id: PartitionId) -> Option<&PartitionState> {
+        self.topic_by_id(id.topic).and_then(|topic| topic.partition(id.index))
+    }
+
+    /// How many replicas have to be in sync: what the topic says, but not more than there are.
+    pub(crate) fn min_insync(&self, id: PartitionId) -> usize {
+        let topic = self.topic_by_id(id.topic);
+        let replicas = topic.and_then(|topic| topic.partition(id.index)).map_or(0, |state| state.replicas.len());
+        topic.map_or(0, |topic| topic.rules.min_insync_replicas).min(replicas)
+    }
+
+    fn partition_mut(&mut self, id: PartitionId) -> Option<&mut PartitionState> {
+        let topic = self.names.get(&id.topic).and_then(|name| self.topics.get_mut(name))?;
+        usize::try_from(id.index).ok().and_then(|index| topic.partitions.get_mut(index))
+    }
+
+    /// All partitions that `holds` is true of.
+    fn partitions_where(&self, holds: impl Fn(&PartitionState) -> bool) -> Vec<PartitionId> {
+        let all = self.topics.values().flat_map(TopicState::partition_ids);
+        all.filter(|(_, state)| holds(state)).map(|(id, _)| id).collect()
+    }
+
+    /// Checks a new topic and lays it out, without creating it.
+    pub(crate) fn plan(
+        &mut self,
+        name: &str,
+        layout: &Layout,
+        configs: BTreeMap<String, String>,
+    ) -> Result<TopicState, Refusal> {
+        check_name(name).map_err(|reason| Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, reason))?;
+        if self.topics.contains_key(name) {
+            return Err(Refusal::new(ErrorCode::TOPIC_ALREADY_EXISTS, format_args!("topic '{name}' already exists")));
+        }
+        if let Some(other) = self.topics.keys().find(|other| topic_name::collide(other, name)) {
+            let message = format_args!("topic '{name}' collides with existing topic '{other}'");
+            return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
+        }
+        let configs = TopicConfigs::new(configs, self.min_insync_replicas)
+            .map_err(|reason| Refusal::new(ErrorCode::INVALID_CONFIG, reason))?;
+        let replicas = match layout {
+            Layout::Spread { partitions, replication_factor } => self.spread(*partitions, *replication_factor)?,
+            Layout::Manual(replicas) => {
+                self.check_manual(replicas)?;
+                replicas.clone()
+            }
+        };
+        let partitions = replicas.into_iter().map(|replicas| self.first_state(replicas)).collect::<Result<_, _>>()?;
+        let rules = configs.append_rules();
+        Ok(TopicState { id: Uuid::ZERO, name: name.to_owned(), partitions, configs, rules })
+    }
+
+    /// Creates what [`Controller::plan`] has laid out.
+    pub(crate) fn create(&mut self, planned: TopicState) -> Uuid {
+        let id = self.new_topic_id();
+        self.names.insert(id, planned.name.clone());
+        self.topics.insert(planned.name.clone(), TopicState { id, ..planned });
+        id
+    }
+
+    pub(crate) fn delete(&mut self, id: Uuid) -> Option<TopicState> {
+        self.names.remove(&id).and_then(|name| self.topics.remove(&name))
+    }
+
+    fn new_topic_id(&mut self) -> Uuid {
+        let bits = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
+        // Kafka's own are random ones (version 4); a text form that starts with a dash would look like an option.
+        let bits = bits & !(0xf << 76 | 0x3 << 62 | 0x80 << 120) | 0x4 << 76 | 0x2 << 62;
+        Uuid(bits.to_be_bytes())
+    }
+
+    /// Leaders round robin over the brokers that are up, from a start of the topic's own; replicas on the brokers behind.
+    fn spread(&mut self, partitions: i32, replication_factor: i16) -> Result<Vec<Vec<i32>>, Refusal> {
+        if partitions < 1 {
+            let message = format_args!("number of partitions was set to {partitions}, which is not larger than 0");
+            return Err(Refusal::new(ErrorCode::INVALID_PARTITIONS, message));
+        }
+        if partitions > MAX_PARTITIONS {
+            let message = format_args!("{partitions} partitions at once are too many, {MAX_PARTITIONS} are allowed");
+            return Err(Refusal::new(ErrorCode::POLICY_VIOLATION, message));
+        }
+        if replication_factor < 1 {
+            let message = format_args!("replication factor {replication_factor} is not larger than 0");
+            return Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
+        }
+        let wanted = usize::try_from(replication_factor).unwrap_or(usize::MAX);
+        let live: Vec<i32> = self.live_brokers().map(|address| address.id).collect();
+        let down: Vec<i32> = self.brokers.keys().copied().filter(|broker| !live.contains(broker)).collect();
+        if wanted > self.brokers.len() || live.is_empty() {
+            let message = format_args!(
+                "unable to replicate a partition {replication_factor} times: {} brokers are registered, {} of them up",
+                self.brokers.len(),
+                live.len()
+            );
+            return Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
+        }
+        let start = self.random.below(live.len() as u64) as usize;
+        let count = usize::try_from(partitions).unwrap_or(0);
+        let of_partition = |partition: usize| {
+            let leader = (start + partition) % live.len();
+            // Each round over the brokers puts the followers one further, so that a broker's load falls on several others.
+            let shift = partition / live.len();
+            let others = live.len() - 1;
+            let follower = |index: usize| (leader + 1 + (shift + index) % others) % live.len();
+            let order = std::iter::once(leader).chain((0..others).map(follower));
+            order.filter_map(|index| live.get(index)).chain(&down).take(wanted).copied().collect()
+        };
+        Ok((0..count).map(of_partition).collect())
+    }
+
+    fn check_manual(&self, partitions: &[Vec<i32>]) -> Result<(), Refusal> {
+        let refuse = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+        let width = partitions.first().map_or(0, Vec::len);
+        for replicas in partitions {
+            if replicas.is_empty() {
+                return refuse("the manual partition assignment includes an empty replica list".to_owned());
+            }
+            if replicas.len() != width {
+                return refuse("the manual partition assignment has replica lists of different lengths".to_owned());
+            }
+            if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
+                return refuse(format!("the manual partition assignment {replicas:?} names a broker twice"));
+            }
+            if let Some(unknown) = replicas.iter().find(|replica| !self.brokers.contains_key(replica)) {
+                return refuse(format!(
+                    "the manual partition assignment includes broker {unknown}, which is not registered"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn first_state(&self, replicas: Vec<i32>) -> Result<PartitionState, Refusal> {
+        let isr: Vec<i32> = replicas.iter().copied().filter(|replica| self.is_up(*replica)).collect();
+        match isr.first().copied() {
+            Some(leader) => Ok(PartitionState { leader, leader_epoch: 0, replicas, isr }),
+            None => {
+                let message = format_args!("all brokers of the assignment {replicas:?} are down");
+                Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
+            }
+        }
+    }
+
+    /// The broker is gone: it leaves every ISR that has another member, and others lead. Gives the partitions that changed.
+    pub(crate) fn broker_went(&mut self, broker: i32) -> Vec<PartitionId> {
+        match self.brokers.get_mut(&broker) {
+            Some(registration) if registration.up => registration.up = false,
+            _ => return Vec::new(),
+        }
+        let changed = self.partitions_where(|state| state.isr.contains(&broker));
+        for id in &changed {
+            let Some(state) = self.partition_mut(*id) else { continue };
+            // The last one stays: only its log is known to hold what was acknowledged.
+            if state.isr.len() > 1 {
+                state.isr.retain(|member| *member != broker);
+            }
+            if state.leader == broker {
+                self.elect_first(*id);
+            }
+        }
+        changed
+    }
+
+    /// The broker is back: it leads what has waited for it, and follows elsewhere. Gives the partitions that it has.
+    pub(crate) fn broker_came(&mut self, broker: i32) -> Vec<PartitionId> {
+        match self.brokers.get_mut(&broker) {
+            Some(registration) if !registration.up => registration.up = true,
+            _ => return Vec::new(),
+        }
+        let hosted = self.partitions_where(|state| state.replicas.contains(&broker));
+        for id in &hosted {
+            if self.partition(*id).is_some_and(|state| state.leader == -1) {
+                self.elect_first(*id);
+            }
+        }
+        hosted
+    }
+
+    /// Makes the first in-sync replica that is up the leader, or none if none is.
+    fn elect_first(&mut self, id: PartitionId) {
+        let leader = self.partition(id).and_then(|state| state.isr.iter().copied().find(|member| self.is_up(*member)));
+        if let Some(state) = self.partition_mut(id) {
+            let leader = leader.unwrap_or(-1);
+            if state.leader != leader {
+                state.leader = leader;
+                state.leader_epoch += 1;
+            }
+        }
+    }
+
+    /// Makes an in-sync replica the leader. Tells whether that changed anything.
+    pub(crate) fn elect(&mut self, id: PartitionId, broker: i32) -> Result<bool, ErrorCode> {
+        let is_up = self.is_up(broker);
+        let state = self.partition_mut(id).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if !is_up || !state.isr.contains(&broker) {
+            return Err(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE);
+        }
+        let moves = state.leader != broker;
+        if moves {
+            state.leader = broker;
+            state.leader_epoch += 1;
+        }
+        Ok(moves)
+    }
+
+    /// A follower has caught up.
+    pub(crate) fn join_isr(&mut self, id: PartitionId, broker: i32) {
+        if let Some(state) = self.partition_mut(id) {
+            let isr =
+                state.replicas.iter().copied().filter(|replica| *replica == broker || state.isr.contains(replica));
+            state.isr = isr.collect();
+        }
+    }
+
+    /// Producer ids that no broker has had.
+    pub(crate) fn take_producer_ids(&mut self) -> std::ops::Range<i64> {
+        let first = self.next_producer_id;
+        self.next_producer_id += PRODUCER_ID_BLOCK;
+        first..self.next_producer_id
+    }
+}

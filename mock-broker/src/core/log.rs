@@ -1,0 +1,236 @@
+//! One replica's log: batches, and where each leader epoch begins. Pure.
+
+use bytes::Bytes;
+use milena_protocol::records::{Batch, BatchError};
+
+/// Records are read back for assertions and by coordinators only after they were checked when they were appended.
+const NO_LIMIT: usize = i32::MAX as usize;
+
+/// One record as it lies in a partition's log, read back for assertions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogRecord {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// Its time stamp in milliseconds since the Unix epoch: the broker's if the topic has
+    /// `message.timestamp.type=LogAppendTime`, else the producer's.
+    pub timestamp: i64,
+    /// Its key, if it has one.
+    pub key: Option<Bytes>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Its headers in the order they were written; a key may come twice.
+    pub headers: Vec<(String, Option<Bytes>)>,
+    /// Producer id, producer epoch and sequence number, if an idempotent producer wrote it.
+    pub producer: Option<(i64, i16, i32)>,
+}
+
+/// A record found by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) leader_epoch: i32,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    batch: Batch,
+    /// How many bytes are in the log before it.
+    position: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct EpochStart {
+    epoch: i32,
+    offset: i64,
+}
+
+/// Batches in the order of their offsets. Replicas share the bytes of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    entries: Vec<Entry>,
+    /// Both epochs and offsets rise strictly.
+    epochs: Vec<EpochStart>,
+}
+
+impl Log {
+    /// The first offset. Nothing removes records from the start of a log yet.
+    pub(crate) fn start(&self) -> i64 {
+        0
+    }
+
+    /// The offset that the next record gets.
+    pub(crate) fn end(&self) -> i64 {
+        self.entries.last().map_or(0, |entry| entry.batch.header().next_offset())
+    }
+
+    pub(crate) fn append(&mut self, batch: Batch) {
+        let header = batch.header();
+        debug_assert!(header.base_offset >= self.end(), "offsets rise");
+        if self.latest_epoch().is_none_or(|epoch| epoch < header.partition_leader_epoch) {
+            self.begin_epoch(header.partition_leader_epoch, header.base_offset);
+        }
+        let position = self.size();
+        self.entries.push(Entry { batch, position });
+    }
+
+    fn size(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.position + entry.batch.bytes().len() as u64)
+    }
+
+    /// Notes that `epoch` begins at `offset`. Epochs without a record are forgotten when the next one begins.
+    pub(crate) fn begin_epoch(&mut self, epoch: i32, offset: i64) {
+        self.epochs.retain(|start| start.epoch < epoch && start.offset < offset);
+        self.epochs.push(EpochStart { epoch, offset });
+    }
+
+    pub(crate) fn latest_epoch(&self) -> Option<i32> {
+        self.epochs.last().map(|start| start.epoch)
+    }
+
+    /// Where the latest epoch begins.
+    pub(crate) fn latest_epoch_start(&self) -> i64 {
+        self.epochs.last().map_or(0, |start| start.offset)
+    }
+
+    /// The epoch of the first record, or the one that the first record will have.
+    pub(crate) fn earliest_epoch(&self) -> Option<i32> {
+        self.epochs.first().map(|start| start.epoch)
+    }
+
+    /// The largest epoch that is not above `epoch`, and where it ends; `None` if the log knows no epoch that could tell.
+    pub(crate) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        if epoch < 0 {
+            return None;
+        }
+        if self.latest_epoch() == Some(epoch) {
+            return Some((epoch, self.end()));
+        }
+        let next = self.epochs.partition_point(|start| start.epoch <= epoch);
+        let end = self.epochs.get(next)?.offset;
+        let floor = next.checked_sub(1).and_then(|index| self.epochs.get(index)).map_or(epoch, |start| start.epoch);
+        Some((floor, end))
+    }
+
+    /// How far this log can be the same as its leader's: up to where their epochs end, of the latest one that both have.
+    pub(crate) fn agrees_until(&self, leader: &Log) -> i64 {
+        let Some(mut epoch) = self.latest_epoch() else { return self.end() };
+        loop {
+            let Some((leader_epoch, leader_end)) = leader.end_of_epoch(epoch) else {
+                return self.end().min(leader.end());
+            };
+            match self.end_of_epoch(leader_epoch) {
+                Some((own_epoch, own_end)) if own_epoch == leader_epoch => return own_end.min(leader_end),
+                Some((own_epoch, _)) if own_epoch < epoch => epoch = own_epoch,
+                _ => return self.start(),
+            }
+        }
+    }
+
+    /// Removes every batch that reaches to `end` or beyond.
+    pub(crate) fn truncate(&mut self, end: i64) {
+        self.entries.truncate(self.entries.partition_point(|entry| entry.batch.header().next_offset() <= end));
+        let end = self.end();
+        self.epochs.retain(|start| start.offset < end);
+    }
+
+    /// The batch with this offset, or the next one, and all after it.
+    pub(crate) fn batches_from(&self, offset: i64) -> impl Iterator<Item = &Batch> {
+        self.entries_from(offset).iter().map(|entry| &entry.batch)
+    }
+
+    fn entries_from(&self, offset: i64) -> &[Entry] {
+        let first = self.entries.partition_point(|entry| entry.batch.header().next_offset() <= offset);
+        self.entries.get(first..).unwrap_or_default()
+    }
+
+    /// How many bytes the batches from the one with offset `from` up to offset `until` have.
+    pub(crate) fn bytes_between(&self, from: i64, until: i64) -> u64 {
+        let position = |offset| self.entries_from(offset).first().map_or(self.size(), |entry| entry.position);
+        position(until).saturating_sub(position(from))
+    }
+
+    /// The batches from the one with offset `from` up to offset `until`, cut off after `max_bytes`. A first batch that does not
+    /// fit is given whole if `at_least_one`, otherwise nothing is.
+    pub(crate) fn read(&self, from: i64, until: i64, max_bytes: usize, at_least_one: bool) -> Vec<Bytes> {
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut room = max_bytes;
+        for entry in self.entries_from(from) {
+            if entry.batch.header().next_offset() > until {
+                break;
+            }
+            let bytes = entry.batch.bytes();
+            if pieces.is_empty() && bytes.len() > room {
+                return if at_least_one { vec![bytes.clone()] } else { Vec::new() };
+            }
+            if room == 0 {
+                break;
+            }
+            pieces.push(bytes.slice(..bytes.len().min(room)));
+            room = room.saturating_sub(bytes.len());
+        }
+        pieces
+    }
+
+    /// The first record below `until`, in the order of offsets, whose time stamp is `timestamp` or later.
+    pub(crate) fn find_time(&self, timestamp: i64, until: i64) -> Result<Option<Found>, BatchError> {
+        for batch in self.batches_from(0).take_while(|batch| batch.header().base_offset < until) {
+            if batch.header().max_timestamp < timestamp {
+                continue;
+            }
+            for record in &batch.records(NO_LIMIT)? {
+                let record = record?;
+                if record.timestamp >= timestamp && record.offset < until {
+                    let leader_epoch = batch.header().partition_leader_epoch;
+                    return Ok(Some(Found { offset: record.offset, timestamp: record.timestamp, leader_epoch }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record below `until` that has the latest time stamp.
+    pub(crate) fn find_latest_time(&self, until: i64) -> Result<Option<Found>, BatchError> {
+        let below = self.batches_from(0).take_while(|batch| batch.header().base_offset < until);
+        match below.map(|batch| batch.header().max_timestamp).max() {
+            Some(latest) => self.find_time(latest, until),
+            None => Ok(None),
+        }
+    }
+
+    /// The applications' records from offset `from` up to `until`.
+    pub(crate) fn records(&self, from: i64, until: i64) -> Result<Vec<LogRecord>, BatchError> {
+        let mut records = Vec::new();
+        for batch in self.batches_from(from).take_while(|batch| batch.header().base_offset < until) {
+            let header = *batch.header();
+            if header.attributes.is_control() {
+                continue;
+            }
+            for record in &batch.records(NO_LIMIT)? {
+                let record = record?;
+                if record.offset < from {
+                    continue;
+                }
+                let sequence =
+                    super::producers::sequence_after(header.base_sequence, record.offset - header.base_offset);
+                records.push(LogRecord {
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    key: record.key.map(Bytes::copy_from_slice),
+                    value: record.value.map(Bytes::copy_from_slice),
+                    headers: record
+                        .headers
+                        .map(|(name, value)| (name.to_owned(), value.map(Bytes::copy_from_slice)))
+                        .collect(),
+                    producer: (header.producer_id >= 0).then_some((
+                        header.producer_id,
+                        header.producer_epoch,
+                        sequence,
+                    )),
+                });
+            }
+        }
+        Ok(records)
+    }
+}

@@ -1,0 +1,51 @@
+//! One broker's copy of a partition, and the part that the broker plays for it. Pure.
+
+use milena_protocol::records::Batch;
+
+use super::log::Log;
+use super::producers::Producers;
+
+/// What the broker has last been told about a partition. A broker that is cut off believes its old one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Role {
+    /// -1 if there is none.
+    pub(crate) leader: i32,
+    pub(crate) leader_epoch: i32,
+    pub(crate) isr: Vec<i32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) role: Role,
+    pub(crate) log: Log,
+    /// Records below it are on all in-sync replicas, and only those are shown to consumers.
+    pub(crate) high_watermark: i64,
+    pub(crate) producers: Producers,
+}
+
+impl Replica {
+    pub(crate) fn new(role: Role) -> Self {
+        Self { role, log: Log::default(), high_watermark: 0, producers: Producers::default() }
+    }
+
+    pub(crate) fn append(&mut self, batch: Batch) {
+        self.producers.remember(batch.header());
+        self.log.append(batch);
+    }
+
+    /// Cuts the log to what the leader has too.
+    pub(crate) fn truncate(&mut self, end: i64) {
+        self.log.truncate(end);
+        self.high_watermark = self.high_watermark.min(self.log.end());
+        self.producers = Producers::default();
+        for batch in self.log.batches_from(0) {
+            self.producers.remember(batch.header());
+        }
+    }
+
+    /// The end of what a consumer with isolation level `read_committed` may see. Without transactions it is the high
+    /// watermark.
+    pub(crate) fn last_stable_offset(&self) -> i64 {
+        self.high_watermark
+    }
+}

@@ -1,0 +1,199 @@
+//! What a test does to the cluster, and what it reads from it, past the protocol. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use milena_protocol::ErrorCode;
+use milena_protocol::primitives::Uuid;
+
+use super::controller::{Layout, PartitionId, Refusal, TopicState};
+use super::offsets::OFFSETS_TOPIC;
+use super::replica::Replica;
+use super::{Core, LogRecord, NewTopic};
+
+impl Core {
+    /// Checks, lays out and creates a topic, and makes its replicas.
+    pub(crate) fn create(
+        &mut self,
+        name: &str,
+        layout: &Layout,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Uuid, Refusal> {
+        let planned = self.controller.plan(name, layout, configs)?;
+        Ok(self.create_planned(planned))
+    }
+
+    pub(crate) fn create_planned(&mut self, planned: TopicState) -> Uuid {
+        let partitions = planned.partitions.len();
+        let topic = self.controller.create(planned);
+        for index in (0..).take(partitions) {
+            self.publish(PartitionId { topic, index });
+        }
+        topic
+    }
+
+    /// Deletes a topic with its records and its committed offsets.
+    pub(crate) fn delete(&mut self, now: Duration, topic: Uuid) -> Option<TopicState> {
+        let deleted = self.controller.delete(topic)?;
+        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+            broker.replicas.retain(|id, _| id.topic != topic);
+            if deleted.name == OFFSETS_TOPIC {
+                broker.offsets.clear();
+            }
+        }
+        self.changed.extend(deleted.partition_ids().map(|(id, _)| id));
+        self.delete_offsets_of(now, &deleted.name);
+        Some(deleted)
+    }
+
+    /// # Errors
+    /// The code that CreateTopics would answer with.
+    pub(crate) fn create_topic(&mut self, now: Duration, topic: NewTopic) -> Result<(), ErrorCode> {
+        let NewTopic { name, partitions, replication_factor, configs } = topic;
+        let replication_factor = replication_factor.unwrap_or(self.settings.default_replication_factor);
+        self.create(&name, &Layout::Spread { partitions, replication_factor }, configs)
+            .map_err(|refusal| refusal.code)?;
+        self.poll(now);
+        Ok(())
+    }
+
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION.
+    pub(crate) fn delete_topic(&mut self, now: Duration, name: &str) -> Result<(), ErrorCode> {
+        let topic = self.controller.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?.id;
+        self.delete(now, topic);
+        self.poll(now);
+        Ok(())
+    }
+
+    /// Deletes a topic and creates it again: same name, counts and configuration, another id, no records.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION, or what creating it gives.
+    pub(crate) fn recreate_topic(&mut self, now: Duration, name: &str) -> Result<(), ErrorCode> {
+        let topic = self.controller.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let replicas = topic.partition(0).map_or(0, |state| state.replicas.len());
+        let again = NewTopic {
+            name: name.to_owned(),
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            replication_factor: i16::try_from(replicas).ok(),
+            configs: topic.configs.set().clone(),
+        };
+        self.delete_topic(now, name)?;
+        self.create_topic(now, again)
+    }
+
+    /// The broker's process ends. Others lead what it led; what waited there is forgotten with its connections.
+    pub(crate) fn crash(&mut self, now: Duration, broker: i32) {
+        let changed = self.controller.broker_went(broker);
+        if let Some(broker) = self.brokers.get_mut(&broker) {
+            broker.forget_memory();
+        }
+        self.parked.drop_where(|origin| origin.broker == broker);
+        for id in changed {
+            self.publish(id);
+        }
+        self.poll(now);
+    }
+
+    /// The broker's process starts again with what was on its disk.
+    pub(crate) fn restart(&mut self, now: Duration, broker: i32) {
+        let hosted = self.controller.broker_came(broker);
+        if let Some(broker) = self.brokers.get_mut(&broker) {
+            broker.replicas.retain(|id, _| self.controller.partition(*id).is_some());
+        }
+        for id in hosted {
+            self.publish(id);
+        }
+        self.poll(now);
+    }
+
+    pub(crate) fn is_up(&self, broker: i32) -> bool {
+        self.controller.is_up(broker)
+    }
+
+    /// Makes an in-sync replica the leader, with a new leader epoch; nothing if it leads already.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION; ELIGIBLE_LEADERS_NOT_AVAILABLE if the broker is down or not in sync.
+    pub(crate) fn elect(&mut self, now: Duration, topic: &str, partition: i32, broker: i32) -> Result<(), ErrorCode> {
+        let id = self.partition_id(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if self.controller.elect(id, broker)? {
+            self.publish(id);
+            self.poll(now);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.controller.topics().map(|topic| topic.name.clone()).collect()
+    }
+
+    pub(crate) fn partition_count(&self, topic: &str) -> Option<i32> {
+        self.controller.topic(topic).and_then(|topic| i32::try_from(topic.partitions.len()).ok())
+    }
+
+    /// The partition, if it exists.
+    pub(crate) fn partition_id(&self, topic: &str, partition: i32) -> Option<PartitionId> {
+        let topic = self.controller.topic(topic)?;
+        topic.partition(partition).map(|_| PartitionId { topic: topic.id, index: partition })
+    }
+
+    /// Leader (-1: none) and leader epoch.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
+        let state = self.controller.topic(topic)?.partition(partition)?;
+        Some((state.leader, state.leader_epoch))
+    }
+
+    pub(crate) fn replicas(&self, topic: &str, partition: i32) -> Option<Vec<i32>> {
+        Some(self.controller.topic(topic)?.partition(partition)?.replicas.clone())
+    }
+
+    pub(crate) fn isr(&self, topic: &str, partition: i32) -> Option<Vec<i32>> {
+        Some(self.controller.topic(topic)?.partition(partition)?.isr.clone())
+    }
+
+    /// The replica of the leader; of a partition without one, that of the last in-sync replica, which is down.
+    fn leading_replica(&self, topic: &str, partition: i32) -> Option<&Replica> {
+        let id = self.partition_id(topic, partition)?;
+        let state = self.controller.partition(id)?;
+        let broker = if state.leader == -1 { *state.isr.first()? } else { state.leader };
+        self.brokers.get(&broker)?.replicas.get(&id)
+    }
+
+    /// The applications' records below the high watermark, in order.
+    pub(crate) fn records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
+        let replica = self.leading_replica(topic, partition)?;
+        match replica.log.records(replica.log.start(), replica.high_watermark) {
+            Ok(records) => Some(records),
+            Err(error) => {
+                tracing::error!(%error, topic, partition, "the log cannot be read");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.leading_replica(topic, partition).map(|replica| replica.high_watermark)
+    }
+
+    pub(crate) fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.leading_replica(topic, partition).map(|replica| replica.log.end())
+    }
+
+    pub(crate) fn log_start(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.leading_replica(topic, partition).map(|replica| replica.log.start())
+    }
+
+    /// The offset that the group has committed, as its coordinator knows it.
+    pub(crate) fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let (_, offsets) = self.offsets_at(self.coordinator(group), group).ok()?;
+        offsets.get(group, topic, partition).map(|committed| committed.offset)
+    }
+
+    /// -1 while there is none.
+    pub(crate) fn coordinator(&self, group: &str) -> i32 {
+        let id = self.partition_for_key(OFFSETS_TOPIC, group);
+        id.and_then(|id| self.controller.partition(id)).map_or(-1, |state| state.leader)
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the core: frames in, frames out, virtual time. Pure.
+
+mod connections;
+mod consume;
+mod crashes;
+mod offsets;
+mod produce;
+mod rig;
+mod sessions;
+mod topics;
+mod waiting;

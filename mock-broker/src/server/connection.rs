@@ -1,0 +1,167 @@
+//! One connection: reads a request, has it applied, answers, then reads the next. IO.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::wire::Wire;
+use super::{Refusal, Shared, Ticketed};
+use crate::core::{Origin, Outcome};
+use crate::fault::rules::{Plan, Then};
+use crate::journal::Event;
+
+/// Serves until one side closes the connection, then forgets it.
+pub(super) async fn run<S>(shared: Arc<Shared>, stream: S, ticketed: Ticketed)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ticketed { origin, killed, frozen } = ticketed;
+    let (broker, connection) = (origin.broker, origin.connection);
+    tracing::debug!(broker, connection, client = %origin.client_host, "connection opened");
+    let served = Connection { shared: Arc::clone(&shared), wire: Wire::new(stream), origin, frozen };
+    tokio::select! {
+        biased;
+        _ = killed => tracing::debug!(broker, connection, "connection cut by a crash or a stop"),
+        end = served.serve() => match end {
+            Ok(reason) => tracing::debug!(broker, connection, reason, "connection closed"),
+            Err(error) => tracing::info!(broker, connection, %error, "connection closed"),
+        },
+    }
+    shared.disconnected(connection);
+}
+
+struct Connection<S> {
+    shared: Arc<Shared>,
+    wire: Wire<S>,
+    origin: Origin,
+    frozen: watch::Receiver<bool>,
+}
+
+/// Why a connection came to its end.
+type Reason = &'static str;
+
+const CLIENT_LEFT: Reason = "the client left";
+const CUT_OFF: Reason = "the broker crashed or stopped";
+const BAD_REQUEST: Reason = "the broker closed it: a bad request, or a fault";
+const FAULT: Reason = "a fault closed it";
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn serve(mut self) -> io::Result<Reason> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let Some(frame) = self.wire.read_frame().await? else { return Ok(CLIENT_LEFT) };
+            let Some(plan) = self.when_thawed(|origin| shared.receive(origin, &frame)).await else {
+                return Ok(CUT_OFF);
+            };
+            let (outcome, then) = match plan {
+                Plan::Answer(outcome) => (outcome, Then::Answer),
+                Plan::Ignore => {
+                    self.wire.gone().await;
+                    return Ok(CLIENT_LEFT);
+                }
+                Plan::Apply { hold, then } => {
+                    if !hold.is_zero() {
+                        // Even if the client leaves: late requests of clients that gave up are what this is for.
+                        tokio::time::sleep(hold).await;
+                    }
+                    let Some(outcome) = self.when_thawed(|origin| shared.submit(origin, &frame)).await else {
+                        return Ok(CUT_OFF);
+                    };
+                    match self.unless_gone(outcome).await {
+                        Some(Ok(outcome)) => (outcome, then),
+                        Some(Err(_)) => return Ok(CUT_OFF),
+                        None => return Ok(CLIENT_LEFT),
+                    }
+                }
+            };
+            let (frame, mute) = match outcome {
+                Outcome::Reply { frame, mute } => (frame, mute),
+                Outcome::Silent => (Vec::new(), Duration::ZERO),
+                Outcome::Close => return Ok(BAD_REQUEST),
+            };
+            match then {
+                Then::Answer => self.answer(frame).await?,
+                Then::HoldFor(time) => {
+                    if self.unless_gone(tokio::time::sleep(time)).await.is_none() {
+                        return Ok(CLIENT_LEFT);
+                    }
+                    self.answer(frame).await?;
+                }
+                Then::Close => return Ok(FAULT),
+                Then::Cut(length) => {
+                    self.answer(cut(frame, length)).await?;
+                    return Ok(FAULT);
+                }
+            }
+            if !mute.is_zero() {
+                tokio::time::sleep(mute).await;
+            }
+        }
+    }
+
+    async fn answer(&mut self, mut frame: Vec<Bytes>) -> io::Result<()> {
+        if frame.is_empty() {
+            return Ok(());
+        }
+        self.thawed().await;
+        let Origin { broker, connection, .. } = self.origin;
+        self.shared.journal.trace(self.shared.now(), broker, connection, Event::Response(&frame));
+        self.wire.write(&mut frame).await
+    }
+
+    /// Does something as soon as the broker is not frozen; `None` if the connection is no longer one of the cluster's.
+    async fn when_thawed<T>(&mut self, mut attempt: impl FnMut(&Origin) -> Result<T, Refusal>) -> Option<T> {
+        loop {
+            match attempt(&self.origin) {
+                Ok(done) => return Some(done),
+                Err(Refusal::Frozen) => self.thawed().await,
+                Err(Refusal::Gone) => return None,
+            }
+        }
+    }
+
+    async fn thawed(&mut self) {
+        if self.frozen.wait_for(|frozen| !frozen).await.is_err() {
+            // The cluster is being taken apart, and this task with it.
+            std::future::pending().await
+        }
+    }
+
+    /// `None` if the client leaves before.
+    async fn unless_gone<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = future => Some(result),
+            () = self.wire.gone() => None,
+        }
+    }
+}
+
+/// The first `length` bytes.
+fn cut(frame: Vec<Bytes>, length: usize) -> Vec<Bytes> {
+    let mut left = length;
+    let mut kept = Vec::new();
+    for piece in frame {
+        let end = piece.len().min(left);
+        left -= end;
+        kept.push(piece.slice(..end));
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_cut_across_its_pieces() {
+        let frame = || vec![Bytes::from_static(b"abc"), Bytes::from_static(b"def")];
+        for (length, expected) in [(0, ""), (2, "ab"), (3, "abc"), (4, "abcd"), (9, "abcdef")] {
+            assert_eq!(cut(frame(), length).concat(), expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The mock cluster from outside: raw frames over sockets and pipes, faults, the program.
+
+mod binary;
+mod connections;
+mod controls;
+mod faults;
+mod raw;
