@@ -1,1 +1,73 @@
-//! Tour.
+//! An async Apache Kafka client that loses nothing silently.
+//!
+//! ```no_run
+//! use milena::{Client, Record};
+//!
+//! # async fn produce() -> milena::Result<()> {
+//! let client = Client::connect("localhost:9092").await?;
+//! let producer = client.producer().build().await?;
+//!
+//! // Waits until the record is on every in-sync replica.
+//! let receipt = producer.send(Record::to("orders").key("customer-7").value("3 apples")).await?;
+//! println!("{} at {:?}", receipt.partition, receipt.offset);
+//!
+//! // Fast: `enqueue` waits for room only, and the delivery tells later.
+//! let delivery = producer.enqueue(Record::to("orders").key("customer-7").value("2 pears")).await?;
+//! if let Err(error) = delivery.await {
+//!     println!("{error}; in the log: {:?}", error.written());
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! ```no_run
+//! use milena::{Client, Position};
+//!
+//! # async fn read() -> milena::Result<()> {
+//! let client = Client::connect("localhost:9092").await?;
+//! let partitions = client.partitions("orders").await?;
+//! let start = partitions.into_iter().map(|partition| (partition, Position::Beginning));
+//! let mut consumer = client.reader().assign(start).build().await?;
+//! while let Some(record) = consumer.next().await? {
+//!     println!("{}: {:?}", record.offset(), record.value());
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! * [`Client`] finds the cluster and makes the others. Its seams ([`Connector`], [`Clock`], [`Runtime`] and a seed) let tests put
+//!   the whole client on one paused runtime.
+//! * [`Producer`] collects [`Record`]s in batches. Each ends as written, not written or maybe written; see [`Error::written`].
+//! * [`Consumer`] reads the partitions it is given, and commits what the application has finished.
+//! * [`Config`] takes settings by Kafka's names; the builders have a typed setter for each.
+//!
+//! It does not decode payloads: records are bytes in and bytes out. Consumer groups with `subscribe`, transactions, TLS and SASL
+//! are not there yet.
+
+mod backoff;
+mod client;
+mod clock;
+mod cluster;
+mod config;
+mod consumer;
+mod entropy;
+mod error;
+mod net;
+mod producer;
+mod runtime;
+mod topic_partition;
+
+pub use client::{Client, ClientBuilder};
+pub use clock::{Clock, Time};
+pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};
+pub use consumer::{
+    Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl, ConsumerEvent, ConsumerRecord, Headers, Iter, Offsets,
+    Position, RecordStream, RecordView,
+};
+pub use error::{Error, ErrorKind, Result, Written};
+pub use milena_protocol::{ApiKey, ErrorCode};
+pub use net::transport::{ConnectFn, Connector, Io};
+pub use producer::{
+    CloseReport, Delivery, Partitioner, Producer, ProducerBuilder, ProducerEvent, Receipt, Record, Topic, TopicRef,
+    TryEnqueueError,
+};
+pub use runtime::{Runtime, Task};
+pub use topic_partition::TopicPartition;

@@ -1,0 +1,469 @@
+//! The cluster as a client uses it: one view of the metadata kept fresh, one shared connection to each broker. IO.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use milena_protocol::ErrorCode;
+use milena_protocol::api::Request;
+use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use tokio::sync::{Notify, watch};
+use tracing::{debug, warn};
+
+use crate::backoff::Backoff;
+use crate::clock::Time;
+use crate::entropy::Entropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::request_queue::{RequestQueue, Response};
+use crate::net::{Address, Net};
+use crate::topic_partition::TopicPartition;
+
+pub(crate) mod coordinators;
+pub(crate) mod metadata;
+pub(crate) mod metadata_refresh;
+
+use coordinators::Coordinators;
+use metadata::{ClusterView, TopicView};
+use metadata_refresh::MetadataRefresh;
+
+/// How the cluster is found and kept in view.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterSettings {
+    pub(crate) bootstrap: Vec<(String, u16)>,
+    pub(crate) bootstrap_timeout: Duration,
+    pub(crate) metadata_max_age: Duration,
+    pub(crate) retry: Backoff,
+    pub(crate) allow_auto_create_topics: bool,
+}
+
+/// A handle; the connections and the refreshing end when the last one is dropped.
+#[derive(Clone)]
+pub(crate) struct Cluster(Arc<Inner>);
+
+struct Inner {
+    net: Arc<Net>,
+    settings: ClusterSettings,
+    view: ArcSwap<ClusterView>,
+    /// Carries the version of the view, so that whoever waits for a change sees each.
+    changed: watch::Sender<u64>,
+    refresh: Mutex<MetadataRefresh>,
+    wake: Arc<Notify>,
+    /// Shared connections: to brokers by id, and to the bootstrap addresses by their place in the list.
+    brokers: Mutex<BTreeMap<Peer, RequestQueue>>,
+    coordinators: Mutex<Coordinators>,
+    entropy: Mutex<Entropy>,
+    closed: watch::Sender<bool>,
+    unsettled: watch::Sender<()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Peer {
+    Broker(i32),
+    Bootstrap(usize),
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for queue in lock(&self.brokers).values() {
+            queue.close();
+        }
+        self.wake.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Cluster {
+    /// Finds the cluster through its bootstrap addresses.
+    ///
+    /// # Errors
+    /// If none of them answers within `bootstrap.timeout.ms`; the error names each with what went wrong.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt.
+    pub(crate) async fn connect(net: Arc<Net>, settings: ClusterSettings) -> Result<Self> {
+        let refresh = MetadataRefresh::new(settings.metadata_max_age, settings.retry, net.fork_entropy());
+        let cluster = Self(Arc::new(Inner {
+            view: ArcSwap::default(),
+            changed: watch::Sender::new(0),
+            refresh: Mutex::new(refresh),
+            wake: Arc::new(Notify::new()),
+            brokers: Mutex::default(),
+            coordinators: Mutex::default(),
+            entropy: Mutex::new(net.fork_entropy()),
+            closed: watch::Sender::new(false),
+            unsettled: watch::Sender::new(()),
+            net: net.clone(),
+            settings,
+        }));
+        cluster.bootstrap().await?;
+        let wake = cluster.0.wake.clone();
+        net.runtime.spawn(Box::pin(keep_fresh(Arc::downgrade(&cluster.0), wake)));
+        Ok(cluster)
+    }
+
+    async fn bootstrap(&self) -> Result<()> {
+        let Inner { net, settings, refresh, .. } = &*self.0;
+        let deadline = net.now() + settings.bootstrap_timeout;
+        let mut causes: BTreeMap<usize, Error> = BTreeMap::new();
+        lock(refresh).next_action(net.now());
+        for round in 1.. {
+            for index in 0..settings.bootstrap.len() {
+                let left = deadline.saturating_sub(net.now());
+                if left.is_zero() {
+                    break;
+                }
+                match self.metadata_from(Peer::Bootstrap(index), Vec::new(), left, false).await {
+                    Ok(response) => {
+                        self.take_over(&response, Vec::new());
+                        return Ok(());
+                    }
+                    // What the address itself answered says more than that the time was over.
+                    Err(error) if error.kind() == ErrorKind::TimedOut => drop(causes.entry(index).or_insert(error)),
+                    Err(error) => drop(causes.insert(index, error)),
+                }
+            }
+            let pause = settings.retry.delay(round, &mut lock(&self.0.entropy));
+            if net.now() + pause >= deadline {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        let mut causes: Vec<Error> = causes.into_values().collect();
+        let list: Vec<String> = causes.iter().map(Error::to_string).collect();
+        let text = format!(
+            "no bootstrap address answered within {:?} (bootstrap.timeout.ms): {}",
+            settings.bootstrap_timeout,
+            list.join("; ")
+        );
+        // One that is no Kafka broker at all will not become one.
+        let kind =
+            causes.iter().map(Error::kind).find(|kind| *kind == ErrorKind::Protocol).unwrap_or(ErrorKind::Transport);
+        let error = Error::new(kind, text);
+        Err(if causes.is_empty() { error } else { error.with_source(causes.swap_remove(0)) })
+    }
+
+    pub(crate) fn net(&self) -> &Arc<Net> {
+        &self.0.net
+    }
+
+    /// The client was closed by its user: nothing new may begin.
+    pub(crate) fn close(&self) {
+        self.0.closed.send_replace(true);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.0.closed.borrow()
+    }
+
+    /// Tells when the client is closed by its user.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.0.closed.subscribe()
+    }
+
+    /// The latest view. Without a lock.
+    pub(crate) fn view(&self) -> Arc<ClusterView> {
+        self.0.view.load_full()
+    }
+
+    /// Tells each change of the view.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// What is known has proved wrong: refreshes soon.
+    pub(crate) fn request_refresh(&self) {
+        lock(&self.0.refresh).request(self.0.net.now());
+        self.0.wake.notify_one();
+    }
+
+    /// Keeps this topic in view from now on.
+    pub(crate) fn add_topic(&self, topic: &Arc<str>) {
+        if lock(&self.0.refresh).add_topic(topic, self.0.net.now()) {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// A broker said in an error who leads a partition now (KIP-951). Whether that was news.
+    pub(crate) fn on_leader_hint(&self, topic_partition: &TopicPartition, leader: i32, leader_epoch: i32) -> bool {
+        let Some(view) = self.view().with_leader(topic_partition, leader, leader_epoch) else { return false };
+        self.publish(view);
+        true
+    }
+
+    /// The topic, once it is known; waits for it at most `within`.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION` if brokers say to the end that there is none, other codes at once if retrying is no use,
+    /// `TimedOut` if nobody answers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing but that the topic stays in view.
+    pub(crate) async fn topic(&self, name: &Arc<str>, within: Duration) -> Result<Arc<TopicView>> {
+        let mut changes = self.changes();
+        self.add_topic(name);
+        let deadline = self.0.net.now() + within;
+        loop {
+            changes.borrow_and_update();
+            let known = self.view().topic(name).cloned();
+            match &known {
+                Some(topic) if topic.error.is_none() && !topic.partitions.is_empty() => return Ok(topic.clone()),
+                Some(topic) if !topic.error.is_none() && !topic.error.is_retriable() => {
+                    return Err(unusable(name, topic.error));
+                }
+                Some(_) | None => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.0.net.sleep_until(Some(deadline)) => {
+                    return Err(match known {
+                        Some(topic) if !topic.error.is_none() => unusable(name, topic.error),
+                        Some(_) | None => Error::new(
+                            ErrorKind::TimedOut,
+                            format!("no broker described topic \"{name}\" within {within:?}"),
+                        ),
+                    });
+                }
+                changed = changes.changed() => changed.map_err(|_| Error::closed("client"))?,
+            }
+        }
+    }
+
+    /// Where a broker is, as of now.
+    pub(crate) fn address(&self, broker: i32) -> Option<Address> {
+        self.0.address(Peer::Broker(broker))
+    }
+
+    /// One request to one broker over its shared connection. One attempt.
+    ///
+    /// # Errors
+    /// As [`RequestQueue::call`].
+    ///
+    /// # Cancel safety
+    /// The request may be sent all the same.
+    pub(crate) async fn call<R: Request + Send + 'static>(
+        &self,
+        broker: i32,
+        timeout: Duration,
+        build: impl FnOnce(i16) -> R + Send + 'static,
+    ) -> Result<Response<R::Response>> {
+        let answer = self.queue(Peer::Broker(broker)).call::<R>(timeout, R::VERSIONS.max, build).await;
+        answer.inspect_err(|_| self.request_refresh())
+    }
+
+    /// Some broker, another one each time.
+    pub(crate) fn any_broker(&self) -> Option<i32> {
+        let view = self.view();
+        let index = lock(&self.0.entropy).below(view.brokers.len());
+        view.brokers.keys().nth(index).copied()
+    }
+
+    /// The broker that coordinates this group, asked for if it is not known. One attempt.
+    ///
+    /// # Errors
+    /// If there is none now, or nobody answers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn coordinator(&self, group: &str) -> Result<i32> {
+        if let Some(broker) = lock(&self.0.coordinators).group(group) {
+            return Ok(broker);
+        }
+        let asked = self.any_broker().ok_or_else(|| Error::new(ErrorKind::Transport, "no broker is known"))?;
+        let key = group.to_owned();
+        let build = move |version| match version {
+            ..=3 => FindCoordinatorRequest { key, ..Default::default() },
+            4.. => FindCoordinatorRequest { coordinator_keys: vec![key], ..Default::default() },
+        };
+        let response = self.call::<FindCoordinatorRequest>(asked, self.0.net.request_timeout, build).await?;
+        let body = response.body;
+        let (code, broker) = match body.coordinators.first() {
+            Some(found) if response.version >= 4 => (found.error_code, found.node_id),
+            Some(_) | None => (body.error_code, body.node_id),
+        };
+        code.ok()
+            .map_err(|code| Error::broker(format_args!("finding the coordinator of group \"{group}\""), code, asked))?;
+        lock(&self.0.coordinators).on_found(group, broker);
+        if !self.view().brokers.contains_key(&broker) {
+            self.request_refresh();
+        }
+        Ok(broker)
+    }
+
+    /// `broker` does not coordinate this group any more.
+    pub(crate) fn on_wrong_coordinator(&self, group: &str, broker: i32) {
+        lock(&self.0.coordinators).on_wrong(group, broker);
+    }
+
+    /// The wait before the next try after `failures` failures in a row.
+    pub(crate) fn retry_delay(&self, failures: u32) -> Duration {
+        self.0.settings.retry.delay(failures, &mut lock(&self.0.entropy))
+    }
+
+    /// What each broker says of a topic; `None` for one that does not answer.
+    pub(crate) async fn topic_at_every_broker(&self, name: &str) -> Vec<Option<ErrorCode>> {
+        let mut answers = Vec::new();
+        for broker in self.view().brokers.keys() {
+            let answer = self.metadata_from(Peer::Broker(*broker), vec![name.into()], PATIENCE, false).await;
+            let topic = answer.ok().and_then(|answer| answer.topics.into_iter().next());
+            answers.push(topic.map(|topic| match topic.partitions.iter().any(|partition| partition.leader_id < 0) {
+                true => ErrorCode::LEADER_NOT_AVAILABLE,
+                false => topic.error_code,
+            }));
+        }
+        answers
+    }
+
+    /// Counts as unsettled until the guard is dropped; see [`Cluster::settled`].
+    pub(crate) fn unsettled(&self) -> watch::Receiver<()> {
+        self.0.unsettled.subscribe()
+    }
+
+    /// Waits until every guard of [`Cluster::unsettled`] was dropped.
+    pub(crate) async fn settled(&self) {
+        self.0.unsettled.closed().await;
+    }
+
+    fn queue(&self, peer: Peer) -> RequestQueue {
+        let mut brokers = lock(&self.0.brokers);
+        let inner = Arc::downgrade(&self.0);
+        let queue = brokers.entry(peer).or_insert_with(|| {
+            RequestQueue::spawn(self.0.net.clone(), move || inner.upgrade().and_then(|inner| inner.address(peer)))
+        });
+        queue.clone()
+    }
+
+    async fn metadata_from(
+        &self,
+        peer: Peer,
+        topics: Vec<Arc<str>>,
+        timeout: Duration,
+        create: bool,
+    ) -> Result<MetadataResponse> {
+        let allow_auto_topic_creation = create && self.0.settings.allow_auto_create_topics;
+        let build = move |_| {
+            let named = |name: &Arc<str>| MetadataRequestTopic { name: Some(name.to_string()), ..Default::default() };
+            let topics = Some(topics.iter().map(named).collect());
+            MetadataRequest { topics, allow_auto_topic_creation, ..Default::default() }
+        };
+        let response = self.queue(peer).call::<MetadataRequest>(timeout, MetadataRequest::VERSIONS.max, build).await?;
+        match response.body.error_code.ok() {
+            Ok(()) => Ok(response.body),
+            Err(code) => Err(Error::new(ErrorKind::Broker, format!("Metadata failed: {code}")).with_code(code)),
+        }
+    }
+
+    fn take_over(&self, response: &MetadataResponse, asked: Vec<Arc<str>>) {
+        let view = self.view().merge(response);
+        let settled = asked.iter().all(|name| {
+            let topic = view.topic(name);
+            topic.is_some_and(|topic| {
+                let leaderless = topic.partitions.iter().any(|partition| partition.leader.is_none());
+                if topic.error.is_none() { !leaderless } else { !topic.error.is_retriable() }
+            })
+        });
+        lock(&self.0.refresh).on_answer(self.0.net.now(), settled);
+        self.publish(view);
+    }
+
+    fn publish(&self, view: ClusterView) {
+        let version = view.version;
+        self.0.view.store(Arc::new(view));
+        self.0.changed.send_replace(version);
+    }
+
+    /// One refresh: brokers of the view first, in an order that changes, then the bootstrap addresses.
+    async fn refresh(&self, topics: Vec<Arc<str>>) {
+        let view = self.view();
+        let count = view.brokers.len();
+        let first = lock(&self.0.entropy).below(count);
+        let known = view.brokers.keys().cycle().skip(first).take(count).copied().map(Peer::Broker);
+        let bootstrap = (0..self.0.settings.bootstrap.len()).map(Peer::Bootstrap);
+        let patience = self.0.net.request_timeout.min(PATIENCE);
+        for peer in known.chain(bootstrap) {
+            match self.metadata_from(peer, topics.clone(), patience, true).await {
+                Ok(response) => return self.take_over(&response, topics),
+                Err(error) => debug!(?peer, %error, "no metadata"),
+            }
+        }
+        warn!("no broker answers; trying again");
+        lock(&self.0.refresh).on_failure(self.0.net.now());
+    }
+}
+
+/// How long one broker may take for metadata before the next is asked: a frozen broker must not hide the others' news.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Inner {
+    fn address(&self, peer: Peer) -> Option<Address> {
+        match peer {
+            Peer::Broker(id) => {
+                let view = self.view.load();
+                let broker = view.brokers.get(&id)?;
+                Some(Address { broker: Some(id), host: broker.host.clone(), port: broker.port })
+            }
+            Peer::Bootstrap(index) => {
+                let (host, port) = self.settings.bootstrap.get(index)?;
+                Some(Address { broker: None, host: host.as_str().into(), port: *port })
+            }
+        }
+    }
+
+    /// Ends the shared connections to brokers that are gone from the metadata.
+    fn close_departed(&self) {
+        let view = self.view.load();
+        lock(&self.brokers).retain(|peer, queue| {
+            let stays = match peer {
+                Peer::Broker(id) => view.brokers.contains_key(id),
+                Peer::Bootstrap(_) => true,
+            };
+            if !stays {
+                queue.close();
+            }
+            stays
+        });
+    }
+}
+
+fn unusable(name: &str, code: ErrorCode) -> Error {
+    let remedy = match code {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "; create it, or set allow.auto.create.topics",
+        _ => "",
+    };
+    Error::new(ErrorKind::Broker, format!("topic \"{name}\" cannot be used: {code}{remedy}")).with_code(code)
+}
+
+/// Refreshes the view whenever the machine says so, until the cluster is dropped.
+async fn keep_fresh(cluster: Weak<Inner>, wake: Arc<Notify>) {
+    loop {
+        let Some(inner) = cluster.upgrade() else { return };
+        let cluster = Cluster(inner);
+        let now = cluster.0.net.now();
+        let (topics, deadline) = {
+            let mut refresh = lock(&cluster.0.refresh);
+            (refresh.next_action(now), refresh.next_deadline())
+        };
+        if let Some(topics) = topics {
+            cluster.refresh(topics).await;
+            cluster.0.close_departed();
+            continue;
+        }
+        let wait = deadline.map(|deadline: Time| deadline.saturating_sub(now));
+        drop(cluster);
+        let sleep = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = sleep => {}
+            () = wake.notified() => {}
+        }
+    }
+}

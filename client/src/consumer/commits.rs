@@ -1,0 +1,87 @@
+//! Which offsets may be committed, and which are without being asked. Pure.
+
+use super::assignment::{Assignment, not_assigned};
+use super::lease::FetchPosition;
+use super::offsets::Offsets;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic_partition::TopicPartition;
+
+/// What a consumer commits by itself. `commit` works under every policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CommitPolicy {
+    /// Records count as done when they were dropped and a later read has begun; what is done is committed every
+    /// `auto.commit.interval.ms` and by `close`. A task that fails and drops its record makes it count as done all the same.
+    /// The default, and `enable.auto.commit=true`.
+    Returned,
+    /// Nothing. `enable.auto.commit=false`.
+    Manual,
+}
+
+/// An offset on its way to the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToCommit {
+    pub(crate) partition: TopicPartition,
+    pub(crate) next: FetchPosition,
+    /// As of when; a seek in between makes it history.
+    clearings: u64,
+}
+
+impl Assignment {
+    /// What the application wants to commit, if it makes sense.
+    pub(crate) fn check(&self, offsets: &Offsets) -> Result<Vec<ToCommit>> {
+        offsets.claims().map(|(name, claim)| self.check_one(name, claim.next, claim.handed_out)).collect()
+    }
+
+    fn check_one(
+        &self,
+        name: &TopicPartition,
+        next: FetchPosition,
+        handed_out: Option<(super::lease::LeaseId, i64)>,
+    ) -> Result<ToCommit> {
+        let refuse = |text: String| Error::new(ErrorKind::Usage, text).with_topic_partition(name.clone());
+        let partition = self.get(name).ok_or_else(|| not_assigned(name))?;
+        let offset = next.offset;
+        if let Some((lease, first)) = handed_out {
+            if lease != partition.lease.id() {
+                return Err(not_assigned(name));
+            }
+            if let Some(held) = partition.lease.earliest_held().filter(|held| *held < first) {
+                return Err(refuse(format!(
+                    "cannot commit {name} up to offset {offset}: the record at offset {held} before it is still held; drop it \
+                     first, or say Offsets::at"
+                )));
+            }
+        }
+        if offset < 0 {
+            return Err(refuse(format!("cannot commit {name} at offset {offset}: offsets begin at 0")));
+        }
+        let reached = partition.lease.reached();
+        if offset > reached {
+            return Err(refuse(format!(
+                "cannot commit {name} at offset {offset}: nothing beyond offset {reached} was handed out"
+            )));
+        }
+        Ok(ToCommit { partition: name.clone(), next, clearings: partition.buffer.clearings() })
+    }
+
+    /// What is done and not committed yet.
+    pub(crate) fn done(&self) -> Vec<ToCommit> {
+        let done = self.partitions.iter().filter_map(|partition| {
+            let next = partition.lease.to_commit(self.reads)?;
+            Some(ToCommit { partition: partition.name.clone(), next, clearings: partition.buffer.clearings() })
+        });
+        done.collect()
+    }
+
+    /// These are committed.
+    pub(crate) fn on_committed(&mut self, committed: &[ToCommit]) {
+        for ToCommit { partition, next, clearings } in committed {
+            if let Ok(partition) = self.assigned(partition)
+                && partition.buffer.clearings() == *clearings
+            {
+                partition.lease.on_committed(next.offset);
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What can be done with a consumer besides reading, from anywhere. IO.
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::coordinator;
+use super::offsets::Offsets;
+use super::positions::Position;
+use super::shared::Shared;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic_partition::TopicPartition;
+
+/// Controls a consumer: commit, seek, pause, stop, and questions about it. Clones are cheap and control the same consumer; they
+/// may be used from any task, also while another reads.
+///
+/// After [`Consumer::close`](crate::Consumer::close) everything that would change something fails with `Closed`.
+#[derive(Clone)]
+pub struct ConsumerControl(Arc<Shared>);
+
+impl std::fmt::Debug for ConsumerControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerControl").field("assignment", &self.assignment()).finish_non_exhaustive()
+    }
+}
+
+impl ConsumerControl {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
+    /// Stores in the group that everything up to and including this is done: a record, a batch, a view, or [`Offsets`]. Returns
+    /// when the group has it. Overlapping commits are stored in the order in which they were first polled.
+    ///
+    /// # Errors
+    /// `Usage` if an earlier record of the partition is still held (the error names its offset), if more is claimed than was
+    /// handed out, if there is no group, or if the group has members; `PartitionLost` if a partition is not, or no longer, this
+    /// consumer's; `TimedOut` after `default.api.timeout.ms`; `Closed`; `Broker` with what the broker says.
+    ///
+    /// # Cancel safety
+    /// The offsets may be stored all the same.
+    pub async fn commit(&self, offsets: impl Into<Offsets>) -> Result<()> {
+        // The record or batch is not needed any more: the future can outlive it.
+        let offsets = offsets.into();
+        self.commit_offsets(&offsets).await
+    }
+
+    async fn commit_offsets(&self, offsets: &Offsets) -> Result<()> {
+        self.0.open()?;
+        self.0.group("committing offsets")?;
+        let offsets = self.0.lock().assignment.check(offsets)?;
+        let deadline = self.0.now() + self.0.api_timeout;
+        self.0.commit(offsets, deadline).await
+    }
+
+    /// What the group has committed for each of these partitions, in their order: the next offset to read, or `None`. Asks the
+    /// broker each time. Any partition may be asked for.
+    ///
+    /// # Errors
+    /// `Usage` without a group; `Broker` if a topic does not exist or must not be read; `TimedOut` after
+    /// `default.api.timeout.ms`; `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
+        self.0.open()?;
+        let group = self.0.group("asking for committed offsets")?;
+        for partition in partitions {
+            self.0.cluster.topic(partition.topic_name(), super::TOPIC_PATIENCE).await?;
+        }
+        let deadline = self.0.now() + self.0.api_timeout;
+        let found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
+        let of = |partition| found.get(partition).copied().flatten().map(|position| position.offset);
+        Ok(partitions.iter().map(of).collect())
+    }
+
+    /// The partitions that are read, in order.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.0.lock().assignment.names(|_| true)
+    }
+
+    /// The partitions that are paused, in order.
+    pub fn paused(&self) -> Vec<TopicPartition> {
+        self.0.lock().assignment.names(|paused| paused)
+    }
+
+    /// The offset of the next record to be handed out; `None` if the partition is not assigned, or the offset is still being
+    /// found out.
+    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        let state = self.0.lock();
+        state.assignment.get(partition)?.lease.position().map(|position| position.offset)
+    }
+
+    /// How many records there were between the position and the end of the partition when it was fetched last, those of open
+    /// transactions and those that compaction removed included; `None` before the first fetch.
+    pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
+        self.0.lock().assignment.lag(partition)
+    }
+
+    /// Reads on behind a batch that could not be read: give it the error that a read returned. Its records are lost to this
+    /// consumer. Without effect if reading goes on already.
+    ///
+    /// # Errors
+    /// `Usage` if the error is not about a damaged batch; `PartitionLost` if its partition is not assigned; `Closed`.
+    pub fn skip(&self, bad_batch: &Error) -> Result<()> {
+        self.change(|shared| shared.lock().assignment.skip(bad_batch))
+    }
+
+    /// Hands out nothing of these partitions, and fetches nothing of them, until they are resumed. What was fetched waits.
+    ///
+    /// # Errors
+    /// `PartitionLost` if one is not assigned, those before it are paused then; `Closed`.
+    pub fn pause<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        self.change(|shared| {
+            let mut state = shared.lock();
+            partitions.into_iter().try_for_each(|partition| state.assignment.pause(partition))
+        })
+    }
+
+    /// Goes on with paused partitions.
+    ///
+    /// # Errors
+    /// `PartitionLost` if one is not assigned, those before it are resumed then; `Closed`.
+    pub fn resume<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        self.change(|shared| {
+            let mut state = shared.lock();
+            partitions.into_iter().try_for_each(|partition| state.assignment.resume(partition))
+        })
+    }
+
+    /// Reads this partition from elsewhere: the next record of it that is handed out comes from there. What must be asked of a
+    /// broker is asked in the background.
+    ///
+    /// # Errors
+    /// `PartitionLost` if it is not assigned; `Usage` for a negative offset, or for [`Position::Committed`] without a group;
+    /// `Closed`.
+    pub fn seek(&self, partition: &TopicPartition, to: Position) -> Result<()> {
+        if to == Position::Committed {
+            self.0.group("seeking to the committed offset")?;
+        }
+        self.change(|shared| shared.lock().assignment.seek(partition, to))
+    }
+
+    /// Reads this batch again, and everything that came after it in its partitions.
+    ///
+    /// # Errors
+    /// `PartitionLost` if one of its partitions is not assigned; `Closed`.
+    pub fn rewind(&self, batch: &Batch) -> Result<()> {
+        self.change(|shared| shared.lock().assignment.rewind(batch))
+    }
+
+    /// Ends the reading: the read that is waiting, and every later one, returns `None`. Commits still work, and so does
+    /// [`Consumer::close`](crate::Consumer::close).
+    pub fn stop(&self) {
+        self.0.lock().assignment.stop();
+        self.0.wake_reader();
+    }
+
+    fn change(&self, change: impl FnOnce(&Shared) -> Result<()>) -> Result<()> {
+        self.0.open()?;
+        change(&self.0)?;
+        self.0.wake_all();
+        Ok(())
+    }
+
+    /// Starting from the committed offset needs a group to have committed one.
+    pub(crate) fn refuse_committed(partition: &TopicPartition) -> Error {
+        let text = format!(
+            "{partition} cannot start at the committed offset without a group: make the consumer with Client::consumer(group), or \
+             choose another Position"
+        );
+        Error::new(ErrorKind::Usage, text).with_topic_partition(partition.clone())
+    }
+}

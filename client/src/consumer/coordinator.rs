@@ -1,0 +1,333 @@
+//! A group's offsets, for a consumer that is no member of it: OffsetCommit and OffsetFetch. IO.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use milena_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+use milena_protocol::primitives::Uuid;
+use tracing::debug;
+
+use super::commits::ToCommit;
+use super::lease::FetchPosition;
+use crate::clock::Time;
+use crate::cluster::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic_partition::TopicPartition;
+
+/// From these versions on, topics are named by their ids alone.
+const COMMIT_BY_ID: i16 = 10;
+const FETCH_BY_ID: i16 = 10;
+/// From this version on, one request may ask about several groups.
+const FETCH_GROUPS: i16 = 8;
+
+/// Stores offsets for the group, trying again while that may help.
+///
+/// # Errors
+/// `Usage` if the group has members; `Broker` if the group or a partition may not be committed; `TimedOut` at the deadline.
+///
+/// # Cancel safety
+/// The offsets may be stored all the same.
+pub(crate) async fn commit(cluster: &Cluster, group: &str, offsets: &[ToCommit], deadline: Time) -> Result<()> {
+    let doing = format!("committing offsets of group \"{group}\"");
+    let mut attempts = Attempts::new(cluster, group, &doing, deadline);
+    loop {
+        let broker = attempts.coordinator().await?;
+        let topics = topics_of(cluster, offsets.iter().map(|offset| (&offset.partition, offset.next)));
+        let names = Names::of(&topics);
+        let group_id = group.to_owned();
+        let build = move |_| {
+            let topics = topics.into_iter().map(|Topic { name, id, partitions }| OffsetCommitRequestTopic {
+                name,
+                topic_id: id,
+                partitions: partitions.into_iter().map(|(index, next)| commit_entry(index, next)).collect(),
+            });
+            OffsetCommitRequest { group_id, topics: topics.collect(), ..Default::default() }
+        };
+        let answer = cluster.call::<OffsetCommitRequest>(broker, attempts.timeout(), build).await;
+        let outcome = answer.and_then(|answer| {
+            let by_id = answer.version >= COMMIT_BY_ID;
+            committed(group, broker, &names.read_commit(&answer.body, by_id), offsets)
+        });
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) => attempts.on_failed(broker, error)?,
+        }
+    }
+}
+
+fn commit_entry(partition_index: i32, next: FetchPosition) -> OffsetCommitRequestPartition {
+    OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: next.offset,
+        committed_leader_epoch: next.epoch,
+        ..Default::default()
+    }
+}
+
+/// Whether each of them is stored.
+fn committed(
+    group: &str,
+    broker: i32,
+    codes: &BTreeMap<TopicPartition, ErrorCode>,
+    offsets: &[ToCommit],
+) -> Result<()> {
+    for ToCommit { partition, next, .. } in offsets {
+        // Left out of the answer: nobody knows.
+        let code = codes.get(partition).copied().unwrap_or(ErrorCode::REQUEST_TIMED_OUT);
+        let doing = format_args!("committing {partition} at offset {} for group \"{group}\"", next.offset);
+        match code {
+            ErrorCode::NONE => {}
+            ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::FENCED_INSTANCE_ID
+            | ErrorCode::REBALANCE_IN_PROGRESS
+            | ErrorCode::STALE_MEMBER_EPOCH => {
+                let text = format!(
+                    "{doing} failed: {code} from broker {broker}; the group has members, which alone may commit: use another \
+                     group for assigned partitions, or subscribe"
+                );
+                return Err(Error::new(ErrorKind::Usage, text)
+                    .with_code(code)
+                    .with_retriable(false)
+                    .with_topic_partition(partition.clone()));
+            }
+            code => return Err(Error::broker(doing, code, broker).with_topic_partition(partition.clone())),
+        }
+    }
+    Ok(())
+}
+
+/// What the group has stored for these partitions; `None` where there is nothing. Tries again while that may help, also while a
+/// transaction is about to store something.
+///
+/// # Errors
+/// `Broker` if the group or a topic may not be read; `TimedOut` at the deadline.
+///
+/// # Cancel safety
+/// Dropping the future changes nothing.
+pub(crate) async fn fetch_committed(
+    cluster: &Cluster,
+    group: &str,
+    partitions: &[TopicPartition],
+    deadline: Time,
+) -> Result<BTreeMap<TopicPartition, Option<FetchPosition>>> {
+    let doing = format!("fetching the committed offsets of group \"{group}\"");
+    let mut attempts = Attempts::new(cluster, group, &doing, deadline);
+    loop {
+        let broker = attempts.coordinator().await?;
+        let nowhere = FetchPosition { offset: -1, epoch: -1 };
+        let topics = topics_of(cluster, partitions.iter().map(|partition| (partition, nowhere)));
+        let names = Names::of(&topics);
+        let group_id = group.to_owned();
+        let build = move |version| offset_fetch(group_id, topics, version);
+        let answer = cluster.call::<OffsetFetchRequest>(broker, attempts.timeout(), build).await;
+        let outcome = answer.and_then(|answer| {
+            let found = names.read_fetch(answer.body, answer.version);
+            let found = found.map_err(|code| Error::broker(&doing, code, broker))?;
+            let of = |partition: &TopicPartition| {
+                let answer = found.get(partition).copied().unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT));
+                let fail = |code| {
+                    let doing = format_args!("fetching the committed offset of {partition} for group \"{group}\"");
+                    Error::broker(doing, code, broker).with_topic_partition(partition.clone())
+                };
+                Ok((partition.clone(), answer.map_err(fail)?))
+            };
+            partitions.iter().map(of).collect::<Result<_>>()
+        });
+        match outcome {
+            Ok(found) => return Ok(found),
+            Err(error) => attempts.on_failed(broker, error)?,
+        }
+    }
+}
+
+fn offset_fetch(group_id: String, topics: Vec<Topic>, version: i16) -> OffsetFetchRequest {
+    let indexes = |topic: &Topic| topic.partitions.iter().map(|(index, _)| *index).collect();
+    if version < FETCH_GROUPS {
+        let topics = topics
+            .into_iter()
+            .map(|topic| OffsetFetchRequestTopic { partition_indexes: indexes(&topic), name: topic.name });
+        let topics = Some(topics.collect());
+        return OffsetFetchRequest { group_id, topics, require_stable: version >= 7, ..Default::default() };
+    }
+    let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
+        partition_indexes: indexes(&topic),
+        name: topic.name,
+        topic_id: topic.id,
+    });
+    let group = OffsetFetchRequestGroup { group_id, topics: Some(topics.collect()), ..Default::default() };
+    OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() }
+}
+
+/// One topic in a request.
+struct Topic {
+    name: String,
+    id: Uuid,
+    partitions: Vec<(i32, FetchPosition)>,
+}
+
+fn topics_of<'a>(
+    cluster: &Cluster,
+    partitions: impl Iterator<Item = (&'a TopicPartition, FetchPosition)>,
+) -> Vec<Topic> {
+    let view = cluster.view();
+    let mut topics: BTreeMap<&str, Topic> = BTreeMap::new();
+    for (partition, position) in partitions {
+        let topic = topics.entry(partition.topic()).or_insert_with(|| Topic {
+            name: partition.topic().to_owned(),
+            id: view.topic(partition.topic()).map_or(Uuid::ZERO, |topic| topic.id),
+            partitions: Vec::new(),
+        });
+        topic.partitions.push((partition.partition(), position));
+    }
+    topics.into_values().collect()
+}
+
+/// The names for the topic ids of a request.
+struct Names(BTreeMap<Uuid, String>);
+
+impl Names {
+    fn of(topics: &[Topic]) -> Self {
+        Self(topics.iter().map(|topic| (topic.id, topic.name.clone())).collect())
+    }
+
+    fn partition(&self, by_id: bool, name: &str, id: Uuid, index: i32) -> Option<TopicPartition> {
+        let name = if by_id { self.0.get(&id)?.as_str() } else { name };
+        Some((name, index).into())
+    }
+
+    fn read_commit(&self, body: &OffsetCommitResponse, by_id: bool) -> BTreeMap<TopicPartition, ErrorCode> {
+        let mut codes = BTreeMap::new();
+        for topic in &body.topics {
+            for partition in &topic.partitions {
+                let name = self.partition(by_id, &topic.name, topic.topic_id, partition.partition_index);
+                if let Some(name) = name {
+                    codes.entry(name).or_insert(partition.error_code);
+                }
+            }
+        }
+        codes
+    }
+
+    /// Stored offsets, or the error of a partition; or that of the group.
+    #[allow(clippy::type_complexity, reason = "a map of answers, or an error")]
+    fn read_fetch(
+        &self,
+        body: OffsetFetchResponse,
+        version: i16,
+    ) -> Result<BTreeMap<TopicPartition, Result<Option<FetchPosition>, ErrorCode>>, ErrorCode> {
+        let mut found = BTreeMap::new();
+        let mut take = |name: Option<TopicPartition>, code: ErrorCode, offset, epoch| {
+            if let Some(name) = name {
+                let stored = (offset >= 0).then_some(FetchPosition { offset, epoch });
+                found.entry(name).or_insert(code.ok().map(|()| stored));
+            }
+        };
+        if version < FETCH_GROUPS {
+            body.error_code.ok()?;
+            for topic in body.topics {
+                for partition in topic.partitions {
+                    let name = self.partition(false, &topic.name, Uuid::ZERO, partition.partition_index);
+                    take(name, partition.error_code, partition.committed_offset, partition.committed_leader_epoch);
+                }
+            }
+            return Ok(found);
+        }
+        let by_id = version >= FETCH_BY_ID;
+        for group in body.groups.into_iter().take(1) {
+            group.error_code.ok()?;
+            for topic in group.topics {
+                for partition in topic.partitions {
+                    let name = self.partition(by_id, &topic.name, topic.topic_id, partition.partition_index);
+                    take(name, partition.error_code, partition.committed_offset, partition.committed_leader_epoch);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Tries at the coordinator of a group, until a deadline.
+struct Attempts<'a> {
+    cluster: &'a Cluster,
+    group: &'a str,
+    doing: &'a str,
+    deadline: Time,
+    failures: u32,
+    last: Option<Error>,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(cluster: &'a Cluster, group: &'a str, doing: &'a str, deadline: Time) -> Self {
+        Self { cluster, group, doing, deadline, failures: 0, last: None }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_sub(self.cluster.net().now())
+    }
+
+    fn timeout(&self) -> Duration {
+        self.left().min(self.cluster.net().request_timeout)
+    }
+
+    /// The broker to try next, after a pause if the last try failed.
+    async fn coordinator(&mut self) -> Result<i32> {
+        loop {
+            if self.failures > 0 {
+                let pause = self.cluster.retry_delay(self.failures).min(self.left());
+                tokio::time::sleep(pause).await;
+            }
+            if self.cluster.is_closed() {
+                return Err(Error::closed("client"));
+            }
+            if self.left().is_zero() {
+                let error = Error::new(ErrorKind::TimedOut, format!("{} was not done in time", self.doing));
+                return Err(match self.last.take() {
+                    Some(cause) => error.with_source(cause),
+                    None => error,
+                });
+            }
+            // Asking has no timeout of its own.
+            let asked = tokio::time::timeout(self.left(), self.cluster.coordinator(self.group)).await;
+            match asked {
+                Ok(Ok(broker)) => return Ok(broker),
+                Ok(Err(error)) => self.on_error(error)?,
+                Err(_) => self.failures += 1,
+            }
+        }
+    }
+
+    fn on_failed(&mut self, broker: i32, error: Error) -> Result<()> {
+        let moved = match error.code() {
+            Some(code) => matches!(
+                code,
+                ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::REQUEST_TIMED_OUT
+            ),
+            // No answer: the connection is gone, or the broker is.
+            None => true,
+        };
+        if moved {
+            self.cluster.on_wrong_coordinator(self.group, broker);
+        }
+        if error.code().is_some_and(ErrorCode::refreshes_metadata) {
+            self.cluster.request_refresh();
+        }
+        self.on_error(error)
+    }
+
+    fn on_error(&mut self, error: Error) -> Result<()> {
+        if !error.is_retriable() {
+            return Err(error);
+        }
+        debug!(group = self.group, %error, "{}: trying again", self.doing);
+        self.failures += 1;
+        self.last = Some(error);
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! What a consumer tells besides records and errors. Pure.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::topic_partition::TopicPartition;
+
+/// Something happened to a partition that reading went on after. More may come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConsumerEvent {
+    /// The position was not in the log any more, and reading goes on where `auto.offset.reset` says.
+    Reset {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The offsets that were passed over unread. Empty, at the old position, if reading goes on further back.
+        lost: Range<i64>,
+    },
+    /// The log was cut and written anew below the position: an unclean election lost records that had been read.
+    Truncated {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The position before.
+        was: i64,
+        /// Where reading goes on: the end of what the logs have in common.
+        now: i64,
+    },
+    /// Brokers do not know the topic any more. Reading goes on if it comes back.
+    UnknownTopic {
+        /// Which topic.
+        topic: Arc<str>,
+    },
+}

@@ -1,0 +1,544 @@
+//! Where one partition is fetched from, and how that is found out. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use milena_protocol::ErrorCode;
+
+use super::lease::FetchPosition;
+use crate::clock::{Time, to_millis};
+use crate::config::AutoOffsetReset;
+use crate::error::{Error, ErrorKind};
+use crate::topic_partition::TopicPartition;
+
+/// Where to read a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// At this offset. If it is not in the log, `auto.offset.reset` decides.
+    Offset(i64),
+    /// At the oldest record that is still there.
+    Beginning,
+    /// At the end: only what is written from now on.
+    End,
+    /// Where the group has committed; without a committed offset, `auto.offset.reset` decides.
+    Committed,
+    /// At the first record with this timestamp or a later one, in milliseconds; at the end if there is none.
+    Timestamp(SystemTime),
+}
+
+/// A position that a broker must be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Beginning,
+    End,
+    /// Milliseconds since the Unix epoch.
+    Timestamp(i64),
+    Committed,
+}
+
+/// Where `auto.offset.reset` says to go on, if it does.
+pub(crate) fn reset_target(policy: AutoOffsetReset, wall: SystemTime) -> Option<Target> {
+    match policy {
+        AutoOffsetReset::Earliest => Some(Target::Beginning),
+        AutoOffsetReset::Latest => Some(Target::End),
+        AutoOffsetReset::ByDuration(age) => {
+            Some(Target::Timestamp(to_millis(wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))))
+        }
+        AutoOffsetReset::None => None,
+    }
+}
+
+/// What to ask, for the partition as it is in `generation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) generation: u64,
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// OffsetFetch.
+    Committed,
+    /// ListOffsets with this timestamp, or one of its special values.
+    Offset(i64),
+    /// OffsetForLeaderEpoch: where does the log of this epoch end?
+    EpochEnd(i32),
+}
+
+/// The special timestamps of ListOffsets.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+
+/// ```text
+///    seek, start         ask                    answer
+///  ────────────► Unresolved ────► Resolving ──────────────► Fetching ◄───────┐
+///                 ▲   ▲              │                      │  │  ▲           │ the logs agree
+///                 │   └── no answer ─┘        out of range  │  │  │           │
+///                 └──── a policy says where ────────────────┘  │  │       Validating
+///                                                              │  │        ▲   │
+///                                a new leader epoch            ▼  │    ask │   │ no answer
+///                                                          Unvalidated ─────┘   │
+///                                                              ▲ └──────────────┘
+///  Failed: from anywhere, if only the application knows a way on; left by a seek
+/// ```
+#[derive(Debug)]
+enum State {
+    Unresolved { wish: Wish, not_before: Time },
+    Resolving { wish: Wish },
+    Fetching { position: FetchPosition, not_before: Time },
+    Unvalidated { position: FetchPosition, not_before: Time },
+    Validating { position: FetchPosition },
+    Failed { position: i64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    target: Target,
+    /// The position that was out of range, if that is why.
+    reset_from: Option<i64>,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// The answer was to an older question, or not the last word.
+    Nothing,
+    /// The partition is fetched from here; `reset_from` is the position that was given up for it.
+    At { position: FetchPosition, reset_from: Option<i64> },
+    /// The log has been cut here, below the position.
+    Cut(FetchPosition),
+    /// There is no position, and no policy that gives one.
+    NoPolicy,
+}
+
+/// Where one partition is fetched. Requests take time, and meanwhile the application may seek: every answer comes with the
+/// generation of its question and counts only if that is still the current one.
+#[derive(Debug)]
+pub(crate) struct ReadPosition {
+    state: State,
+    generation: u64,
+    /// Failures in a row.
+    attempts: u32,
+    /// The leader epoch that the position was last checked against.
+    checked_epoch: i32,
+}
+
+impl ReadPosition {
+    pub(crate) fn new(start: Position) -> Self {
+        let state = State::Failed { position: -1 };
+        let mut position = Self { state, generation: 0, attempts: 0, checked_epoch: -1 };
+        position.seek(start);
+        position
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Failures in a row.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Goes elsewhere; what is under way does not count any more. The offset, if it is known already.
+    pub(crate) fn seek(&mut self, to: Position) -> Option<FetchPosition> {
+        match to {
+            Position::Offset(offset) => {
+                let position = FetchPosition { offset, epoch: -1 };
+                self.go_to(position);
+                return Some(position);
+            }
+            Position::Beginning => self.wish(Target::Beginning, None),
+            Position::End => self.wish(Target::End, None),
+            Position::Committed => self.wish(Target::Committed, None),
+            Position::Timestamp(time) => self.wish(Target::Timestamp(to_millis(time)), None),
+        }
+        None
+    }
+
+    /// Fetches from here on.
+    pub(crate) fn go_to(&mut self, position: FetchPosition) {
+        self.renew(State::Fetching { position, not_before: Time::ZERO });
+    }
+
+    /// Stops until the application seeks. The error is given to it elsewhere.
+    pub(crate) fn fail(&mut self) {
+        let position = self.position().map_or(-1, |position| position.offset);
+        self.renew(State::Failed { position });
+    }
+
+    /// The position is not in the log: goes where the policy says.
+    pub(crate) fn reset(&mut self, policy: Option<Target>) -> Resolved {
+        let from = self.position().map(|position| position.offset);
+        match policy {
+            Some(target) => {
+                self.wish(target, from);
+                Resolved::Nothing
+            }
+            None => {
+                self.fail();
+                Resolved::NoPolicy
+            }
+        }
+    }
+
+    fn wish(&mut self, target: Target, reset_from: Option<i64>) {
+        self.renew(State::Unresolved { wish: Wish { target, reset_from }, not_before: Time::ZERO });
+    }
+
+    fn renew(&mut self, state: State) {
+        self.generation += 1;
+        self.attempts = 0;
+        self.state = state;
+    }
+
+    fn position(&self) -> Option<FetchPosition> {
+        match self.state {
+            State::Fetching { position, .. } | State::Unvalidated { position, .. } | State::Validating { position } => {
+                Some(position)
+            }
+            State::Failed { position } => Some(FetchPosition { offset: position, epoch: -1 }),
+            State::Unresolved { .. } | State::Resolving { .. } => None,
+        }
+    }
+
+    /// Whether the next offset is known, or known not to be found.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.position().is_some()
+    }
+
+    /// What to ask a broker now. The question counts as asked.
+    pub(crate) fn next_question(&mut self, now: Time) -> Option<Question> {
+        let (ask, state) = match self.state {
+            State::Unresolved { wish, not_before } if not_before <= now => {
+                let ask = match wish.target {
+                    Target::Beginning => Ask::Offset(EARLIEST),
+                    Target::End => Ask::Offset(LATEST),
+                    Target::Timestamp(millis) => Ask::Offset(millis.max(0)),
+                    Target::Committed => Ask::Committed,
+                };
+                (ask, State::Resolving { wish })
+            }
+            State::Unvalidated { position, not_before } if not_before <= now => {
+                (Ask::EpochEnd(position.epoch), State::Validating { position })
+            }
+            State::Unresolved { .. }
+            | State::Unvalidated { .. }
+            | State::Resolving { .. }
+            | State::Fetching { .. }
+            | State::Validating { .. }
+            | State::Failed { .. } => return None,
+        };
+        self.state = state;
+        Some(Question { generation: self.generation, ask })
+    }
+
+    /// When there may be something to ask or to fetch although nothing else happens.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Unresolved { not_before, .. }
+            | State::Unvalidated { not_before, .. }
+            | State::Fetching { not_before, .. } => Some(not_before),
+            State::Resolving { .. } | State::Validating { .. } | State::Failed { .. } => None,
+        }
+    }
+
+    /// ListOffsets found this; `None`: there is no record as late as that.
+    pub(crate) fn on_offset(&mut self, generation: u64, found: Option<FetchPosition>) -> Resolved {
+        let State::Resolving { wish } = self.state else { return Resolved::Nothing };
+        if generation != self.generation {
+            return Resolved::Nothing;
+        }
+        match found {
+            Some(position) => {
+                self.go_to(position);
+                Resolved::At { position, reset_from: wish.reset_from }
+            }
+            None => {
+                self.wish(Target::End, wish.reset_from);
+                Resolved::Nothing
+            }
+        }
+    }
+
+    /// OffsetFetch found this; `None`: the group has committed nothing here.
+    pub(crate) fn on_committed(
+        &mut self,
+        generation: u64,
+        stored: Option<FetchPosition>,
+        policy: Option<Target>,
+    ) -> Resolved {
+        if !matches!(self.state, State::Resolving { .. }) || generation != self.generation {
+            return Resolved::Nothing;
+        }
+        match stored {
+            Some(position) => {
+                // It may have been stored under a leader whose log did not last.
+                let state = match (0..self.checked_epoch).contains(&position.epoch) {
+                    true => State::Unvalidated { position, not_before: Time::ZERO },
+                    false => State::Fetching { position, not_before: Time::ZERO },
+                };
+                self.renew(state);
+                Resolved::At { position, reset_from: None }
+            }
+            None => self.reset(policy),
+        }
+    }
+
+    /// OffsetForLeaderEpoch answered: the log of the largest epoch up to the position's ends here.
+    pub(crate) fn on_epoch_end(&mut self, generation: u64, end: FetchPosition, policy: Option<Target>) -> Resolved {
+        let State::Validating { position } = self.state else { return Resolved::Nothing };
+        if generation != self.generation {
+            return Resolved::Nothing;
+        }
+        if end.offset < 0 || end.epoch < 0 {
+            // The log does not go back to that epoch any more.
+            return self.reset(policy);
+        }
+        if end.offset < position.offset {
+            return Resolved::Cut(end);
+        }
+        self.state = State::Fetching { position, not_before: Time::ZERO };
+        self.attempts = 0;
+        Resolved::Nothing
+    }
+
+    /// The broker cannot tell where epochs end: the position is taken for good.
+    pub(crate) fn on_epoch_end_unknown(&mut self, generation: u64) {
+        if let State::Validating { position } = self.state
+            && generation == self.generation
+        {
+            self.state = State::Fetching { position, not_before: Time::ZERO };
+        }
+    }
+
+    /// There was no answer to the question, or none that helps: it may be asked again after `pause`.
+    pub(crate) fn on_no_answer(&mut self, generation: u64, now: Time, pause: Duration) {
+        if generation != self.generation {
+            return;
+        }
+        let not_before = now + pause;
+        self.attempts = self.attempts.saturating_add(1);
+        self.state = match self.state {
+            State::Resolving { wish } => State::Unresolved { wish, not_before },
+            State::Validating { position } => State::Unvalidated { position, not_before },
+            State::Unresolved { .. } | State::Fetching { .. } | State::Unvalidated { .. } | State::Failed { .. } => {
+                return;
+            }
+        };
+    }
+
+    /// The partition has this leader epoch now. A position under an older one may be beyond where the new leader's log begins to
+    /// differ (KIP-320).
+    pub(crate) fn on_leader_epoch(&mut self, epoch: i32) {
+        if epoch <= self.checked_epoch {
+            return;
+        }
+        self.checked_epoch = epoch;
+        if let State::Fetching { position, .. } = self.state {
+            let not_before = Time::ZERO;
+            self.state = if (0..epoch).contains(&position.epoch) {
+                State::Unvalidated { position, not_before }
+            } else {
+                State::Fetching { position, not_before }
+            };
+        }
+    }
+
+    /// A topic of the same name took its place: its leader epochs begin anew.
+    pub(crate) fn on_recreated(&mut self, policy: Option<Target>) -> Resolved {
+        self.checked_epoch = -1;
+        // What a new topic has is new, whatever the policy.
+        self.reset(policy.map(|_| Target::Beginning))
+    }
+
+    /// Where to fetch from now.
+    pub(crate) fn fetch_from(&self, now: Time) -> Option<FetchPosition> {
+        match self.state {
+            State::Fetching { position, not_before } if not_before <= now => Some(position),
+            State::Fetching { .. }
+            | State::Unresolved { .. }
+            | State::Resolving { .. }
+            | State::Unvalidated { .. }
+            | State::Validating { .. }
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// Whether an answer to a fetch from `offset` in `generation` still counts.
+    pub(crate) fn is_current(&self, generation: u64, offset: i64) -> bool {
+        let at_offset = matches!(&self.state, State::Fetching { position, .. } if position.offset == offset);
+        generation == self.generation && at_offset
+    }
+
+    /// Such an answer brought everything before `next`.
+    pub(crate) fn on_fetched(&mut self, next: FetchPosition) {
+        if let State::Fetching { position, not_before } = &mut self.state {
+            *position = FetchPosition { offset: next.offset.max(position.offset), ..next };
+            *not_before = Time::ZERO;
+            self.attempts = 0;
+        }
+    }
+
+    /// Such an answer was an error that may pass.
+    pub(crate) fn on_fetch_failed(&mut self, now: Time, pause: Duration) {
+        if let State::Fetching { not_before, .. } = &mut self.state {
+            *not_before = now + pause;
+            self.attempts = self.attempts.saturating_add(1);
+        }
+    }
+
+    /// The error for [`Resolved::NoPolicy`].
+    pub(crate) fn no_policy(&self, partition: &TopicPartition) -> Error {
+        let text = match self.position() {
+            Some(position) if position.offset >= 0 => format!(
+                "offset {} of {partition} is not in the log and auto.offset.reset is none: seek to where reading shall go on",
+                position.offset
+            ),
+            Some(_) | None => format!(
+                "{partition} has no committed offset and auto.offset.reset is none: seek to where reading shall begin"
+            ),
+        };
+        let error = Error::new(ErrorKind::OffsetReset, text).with_topic_partition(partition.clone());
+        error.with_code(ErrorCode::OFFSET_OUT_OF_RANGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(offset: i64, epoch: i32) -> FetchPosition {
+        FetchPosition { offset, epoch }
+    }
+
+    fn ask(position: &mut ReadPosition) -> Question {
+        position.next_question(Time::ZERO).expect("a question")
+    }
+
+    #[test]
+    fn an_offset_is_fetched_at_once_and_the_others_are_asked_for() {
+        assert_eq!(ReadPosition::new(Position::Offset(7)).fetch_from(Time::ZERO), Some(at(7, -1)));
+        for (start, wanted) in [
+            (Position::Beginning, Ask::Offset(-2)),
+            (Position::End, Ask::Offset(-1)),
+            (Position::Committed, Ask::Committed),
+            (Position::Timestamp(SystemTime::UNIX_EPOCH + 5 * MS), Ask::Offset(5)),
+        ] {
+            let mut position = ReadPosition::new(start);
+            assert_eq!(position.fetch_from(Time::ZERO), None);
+            assert_eq!(ask(&mut position).ask, wanted);
+            assert_eq!(position.next_question(Time::ZERO), None, "asked already");
+        }
+    }
+
+    #[test]
+    fn without_a_record_as_late_as_the_timestamp_it_starts_at_the_end() {
+        let mut position = ReadPosition::new(Position::Timestamp(SystemTime::UNIX_EPOCH + 5 * MS));
+        let question = ask(&mut position);
+        assert_eq!(position.on_offset(question.generation, None), Resolved::Nothing);
+
+        assert_eq!(ask(&mut position).ask, Ask::Offset(-1));
+    }
+
+    #[test]
+    fn without_a_committed_offset_the_policy_decides() {
+        let mut position = ReadPosition::new(Position::Committed);
+        let question = ask(&mut position);
+        position.on_committed(question.generation, None, Some(Target::End));
+        assert_eq!(ask(&mut position).ask, Ask::Offset(-1));
+
+        let mut position = ReadPosition::new(Position::Committed);
+        let question = ask(&mut position);
+        assert_eq!(position.on_committed(question.generation, None, None), Resolved::NoPolicy);
+        assert!(position.is_settled() && position.fetch_from(Time::ZERO).is_none());
+        assert!(position.no_policy(&("t", 0).into()).to_string().contains("t-0 has no committed offset"));
+    }
+
+    #[test]
+    fn answers_from_before_a_seek_do_not_count() {
+        let mut position = ReadPosition::new(Position::Beginning);
+        let question = ask(&mut position);
+        position.seek(Position::End);
+        let newer = ask(&mut position);
+        assert_eq!(position.on_offset(question.generation, Some(at(3, 0))), Resolved::Nothing);
+        assert!(!position.is_settled());
+        let resolved = position.on_offset(newer.generation, Some(at(9, 0)));
+        assert_eq!(resolved, Resolved::At { position: at(9, 0), reset_from: None });
+
+        let generation = position.generation();
+        assert!(position.is_current(generation, 9));
+        position.seek(Position::Offset(9));
+        assert!(!position.is_current(generation, 9), "the same offset, but another question");
+    }
+
+    #[test]
+    fn an_offset_out_of_range_is_reset_by_policy() {
+        let mut position = ReadPosition::new(Position::Offset(5));
+        assert_eq!(position.reset(Some(Target::Beginning)), Resolved::Nothing);
+        let question = ask(&mut position);
+        let resolved = position.on_offset(question.generation, Some(at(50, 2)));
+        assert_eq!(resolved, Resolved::At { position: at(50, 2), reset_from: Some(5) });
+
+        assert_eq!(position.reset(None), Resolved::NoPolicy);
+        assert!(position.no_policy(&("t", 0).into()).to_string().starts_with("offset 50 of t-0 is not in the log"));
+        position.seek(Position::Offset(60));
+        assert_eq!(position.fetch_from(Time::ZERO), Some(at(60, -1)));
+    }
+
+    #[test]
+    fn a_new_leader_epoch_is_validated_before_the_next_fetch() {
+        let mut position = ReadPosition::new(Position::Offset(5));
+        position.on_leader_epoch(3);
+        assert!(position.fetch_from(Time::ZERO).is_some(), "nothing was read yet that could differ");
+        position.on_fetched(at(20, 3));
+        position.on_leader_epoch(4);
+        assert_eq!(position.fetch_from(Time::ZERO), None);
+
+        let question = ask(&mut position);
+        assert_eq!(question.ask, Ask::EpochEnd(3));
+        assert_eq!(position.on_epoch_end(question.generation, at(25, 3), None), Resolved::Nothing);
+        assert_eq!(position.fetch_from(Time::ZERO), Some(at(20, 3)));
+        position.on_leader_epoch(4);
+        assert!(position.fetch_from(Time::ZERO).is_some(), "checked already");
+    }
+
+    #[test]
+    fn a_log_that_ends_below_the_position_was_cut() {
+        let mut position = ReadPosition::new(Position::Offset(5));
+        position.on_fetched(at(20, 3));
+        position.on_leader_epoch(4);
+        let question = ask(&mut position);
+        assert_eq!(position.on_epoch_end(question.generation, at(12, 2), None), Resolved::Cut(at(12, 2)));
+
+        let mut position = ReadPosition::new(Position::Offset(5));
+        position.on_fetched(at(20, 3));
+        position.on_leader_epoch(4);
+        let question = ask(&mut position);
+        assert_eq!(position.on_epoch_end(question.generation, at(-1, -1), None), Resolved::NoPolicy);
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_asked_again_after_a_pause() {
+        let mut position = ReadPosition::new(Position::Beginning);
+        let question = ask(&mut position);
+        position.on_no_answer(question.generation, 10 * MS, 100 * MS);
+
+        assert_eq!(position.next_deadline(), Some(110 * MS));
+        assert_eq!(position.next_question(109 * MS), None);
+        assert!(position.next_question(110 * MS).is_some());
+        assert_eq!(position.attempts(), 1);
+    }
+
+    #[test]
+    fn a_failed_fetch_pauses_until_the_leader_changes() {
+        let mut position = ReadPosition::new(Position::Offset(5));
+        position.on_leader_epoch(1);
+        position.on_fetch_failed(Time::ZERO, 1000 * MS);
+        assert_eq!(position.fetch_from(999 * MS), None);
+
+        position.on_leader_epoch(2);
+        assert!(position.fetch_from(Time::ZERO).is_some());
+    }
+}

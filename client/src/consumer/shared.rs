@@ -1,0 +1,388 @@
+//! What a consumer, its control, its driver and its connections share. IO.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use super::assignment::Assignment;
+use super::batch::{Batch, ConsumerRecord};
+use super::commits::{CommitPolicy, ToCommit};
+use super::coordinator;
+use super::event::ConsumerEvent;
+use super::fetch_budget::FetchBudget;
+use super::fetch_buffer::Undecoded;
+use super::fetched::Reading;
+use super::hand_out::Blocked;
+use super::positions::{Target, reset_target};
+use crate::clock::Time;
+use crate::cluster::Cluster;
+use crate::config::ConsumerSettings;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Called with what happens besides records and errors.
+pub(crate) type OnEvent = Box<dyn Fn(&ConsumerEvent) + Send + Sync>;
+
+pub(crate) struct Shared {
+    pub(crate) cluster: Cluster,
+    pub(crate) settings: ConsumerSettings,
+    pub(crate) policy: CommitPolicy,
+    pub(crate) group: Option<Arc<str>>,
+    /// `default.api.timeout.ms`.
+    pub(crate) api_timeout: Duration,
+    pub(crate) reading: Reading,
+    pub(crate) budget: Arc<FetchBudget>,
+    pub(crate) fetchers: Arc<FetcherWakes>,
+    pub(crate) driver: Notify,
+    /// There may be something to read. Only one reads.
+    readable: Notify,
+    state: Mutex<State>,
+    /// Tells the tasks to end.
+    ended: AtomicBool,
+    /// The application closed the consumer: nothing can be changed any more.
+    closed: AtomicBool,
+    /// The last read ended in an error, which may come again at once.
+    failed: AtomicBool,
+    /// Commits go one after the other: a retry of an old one must not overtake a new one.
+    commits: tokio::sync::Mutex<()>,
+    on_event: Option<OnEvent>,
+}
+
+/// What is behind the one lock.
+pub(crate) struct State {
+    pub(crate) assignment: Assignment,
+    /// Why nothing can be read any more.
+    end: Option<Error>,
+    /// When the application last came for a batch.
+    last_read: Time,
+    /// Why a position was not found at the last try.
+    pub(crate) doubt: Option<Error>,
+}
+
+/// What a shared consumer is made of.
+pub(crate) struct Parts {
+    pub(crate) cluster: Cluster,
+    pub(crate) settings: ConsumerSettings,
+    pub(crate) policy: CommitPolicy,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) api_timeout: Duration,
+    pub(crate) assignment: Assignment,
+    pub(crate) on_event: Option<OnEvent>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { cluster, settings, policy, group, api_timeout, assignment, on_event } = parts;
+        let fetchers = Arc::new(FetcherWakes::default());
+        let wakes = fetchers.clone();
+        // Places in a chunk have 32 bits.
+        let batch_limit = settings.fetch_buffer_bytes.min(u32::MAX as usize);
+        let reading = Reading { isolation: settings.isolation_level, check_crcs: settings.check_crcs, batch_limit };
+        Arc::new(Self {
+            budget: FetchBudget::new(settings.fetch_buffer_bytes, Box::new(move || wakes.wake_all())),
+            cluster,
+            settings,
+            policy,
+            group,
+            api_timeout,
+            reading,
+            fetchers,
+            driver: Notify::new(),
+            readable: Notify::new(),
+            state: Mutex::new(State { assignment, end: None, last_read: Time::ZERO, doubt: None }),
+            ended: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            commits: tokio::sync::Mutex::new(()),
+            on_event,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.cluster.net().now()
+    }
+
+    /// What `auto.offset.reset` means now.
+    pub(crate) fn reset_policy(&self) -> Option<Target> {
+        reset_target(self.settings.auto_offset_reset, self.cluster.net().clock.wall())
+    }
+
+    /// There may be something to read.
+    pub(crate) fn wake_reader(&self) {
+        self.readable.notify_one();
+    }
+
+    /// Something was changed by the application: everybody looks again.
+    pub(crate) fn wake_all(&self) {
+        self.driver.notify_one();
+        self.fetchers.wake_all();
+        self.wake_reader();
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The tasks end, and reads fail with `why` from now on.
+    pub(crate) fn end(&self, why: Error) {
+        self.lock().end.get_or_insert(why);
+        self.abandon();
+    }
+
+    /// Nobody reads any more: the tasks end. What was handed out can still be committed.
+    pub(crate) fn abandon(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.abandon();
+    }
+
+    /// # Errors
+    /// If nothing can be changed any more.
+    pub(crate) fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed("consumer"));
+        }
+        if self.cluster.is_closed() { Err(Error::closed("client")) } else { Ok(()) }
+    }
+
+    /// Waits until every partition knows where to read, or that it cannot know.
+    pub(crate) async fn until_settled(&self) -> Result<()> {
+        let deadline = self.now() + self.api_timeout;
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some(error) = state.reading()?.take_report() {
+                    return Err(error);
+                }
+                if state.assignment.is_settled() {
+                    return Ok(());
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.cluster.net().sleep_until(Some(deadline)) => {
+                    let mut state = self.lock();
+                    let unsettled = state.assignment.unsettled().join(", ");
+                    let text = format!(
+                        "finding where to start in {unsettled} was not done within {:?} (default.api.timeout.ms)",
+                        self.api_timeout
+                    );
+                    let error = Error::new(ErrorKind::TimedOut, text);
+                    return Err(match state.doubt.take() {
+                        Some(cause) => error.with_source(cause),
+                        None => error,
+                    });
+                }
+                () = self.readable.notified() => {}
+            }
+        }
+    }
+
+    /// How long the application has not come for a batch.
+    pub(crate) fn idle(&self, now: Time) -> Duration {
+        now.saturating_sub(self.lock().last_read)
+    }
+
+    /// The next record; `None` after `stop`.
+    pub(crate) async fn next(&self) -> Result<Option<ConsumerRecord>> {
+        self.let_others_run().await;
+        let mut begins = true;
+        loop {
+            match self.read(&mut begins, Assignment::next_record)? {
+                Ok(record) => return Ok(Some(record)),
+                Err(Blocked::Stopped) => return Ok(None),
+                Err(blocked) => self.unblock(blocked).await?,
+            }
+        }
+    }
+
+    /// At most `max` records; `None` after `stop`.
+    pub(crate) async fn next_batch(&self, max: usize) -> Result<Option<Batch>> {
+        let max = max.min(self.settings.max_poll_records);
+        if max == 0 {
+            return Err(Error::new(ErrorKind::Usage, "a batch of at most 0 records was asked for: ask for 1 or more"));
+        }
+        self.let_others_run().await;
+        let mut begins = true;
+        let mut batch = Batch::empty();
+        while batch.len() < max {
+            // An error can wait until what was read before it is used.
+            match self.read(&mut begins, |assignment| assignment.next_piece(max - batch.len(), batch.is_empty()))? {
+                Ok(piece) => batch.push(piece),
+                Err(Blocked::Decode(undecoded)) => self.decode(&undecoded),
+                Err(_) if !batch.is_empty() => break,
+                Err(Blocked::Stopped) => return Ok(None),
+                Err(blocked) => self.unblock(blocked).await?,
+            }
+        }
+        Ok(Some(batch))
+    }
+
+    /// An error that stays is returned at once, again and again. Whoever reads on without looking must not keep the runtime from
+    /// fetching what the others have.
+    async fn let_others_run(&self) {
+        if self.failed.load(Ordering::Relaxed) {
+            self.failed.store(false, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[inline]
+    fn read<T>(
+        &self,
+        begins: &mut bool,
+        read: impl FnOnce(&mut Assignment) -> Result<T, Blocked>,
+    ) -> Result<Result<T, Blocked>> {
+        let mut state = self.lock();
+        let assignment = state.reading()?;
+        if std::mem::take(begins) {
+            assignment.begin_read();
+        }
+        Ok(read(assignment))
+    }
+
+    async fn unblock(&self, blocked: Blocked) -> Result<()> {
+        match blocked {
+            Blocked::Decode(undecoded) => self.decode(&undecoded),
+            Blocked::Empty | Blocked::Stopped => self.readable.notified().await,
+            Blocked::Failed(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, undecoded: &Undecoded) {
+        let now = self.now();
+        let decoded = undecoded.decode(&self.reading, &self.budget);
+        let room_made = {
+            let mut state = self.lock();
+            state.last_read = now;
+            state.assignment.on_decoded(undecoded, decoded);
+            std::mem::take(&mut state.assignment.room_made)
+        };
+        if room_made {
+            self.fetchers.wake_all();
+        }
+    }
+
+    /// The group, for what needs one.
+    pub(crate) fn group(&self, doing: &str) -> Result<Arc<str>> {
+        self.group.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Usage,
+                format!("{doing} needs a group: make the consumer with Client::consumer(group)"),
+            )
+        })
+    }
+
+    /// Stores offsets, in the order of the calls.
+    pub(crate) async fn commit(&self, offsets: Vec<ToCommit>, deadline: Time) -> Result<()> {
+        self.store(|_| offsets, deadline).await
+    }
+
+    /// Stores what is done under the policy and not stored yet.
+    pub(crate) async fn commit_done(&self, deadline: Time) -> Result<()> {
+        match self.commits_by_itself() {
+            true => self.store(|assignment| assignment.done(), deadline).await,
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn commits_by_itself(&self) -> bool {
+        match self.policy {
+            CommitPolicy::Returned => self.group.is_some(),
+            CommitPolicy::Manual => false,
+        }
+    }
+
+    /// `what` is asked when it is this commit's turn: what is done must not undo what was said meanwhile.
+    async fn store(&self, what: impl FnOnce(&Assignment) -> Vec<ToCommit>, deadline: Time) -> Result<()> {
+        let group = self.group("committing offsets")?;
+        let turn = tokio::select! {
+            biased;
+            turn = self.commits.lock() => turn,
+            () = self.cluster.net().sleep_until(Some(deadline)) => {
+                let text = format!("committing offsets of group \"{group}\" was not done in time: earlier commits still wait");
+                return Err(Error::new(ErrorKind::TimedOut, text));
+            }
+        };
+        let offsets = what(&self.lock().assignment);
+        if !offsets.is_empty() {
+            coordinator::commit(&self.cluster, &group, &offsets, deadline).await?;
+            self.lock().assignment.on_committed(&offsets);
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    /// Tells the application's callback what happened.
+    pub(crate) fn emit_events(&self) {
+        let events = self.lock().assignment.take_events();
+        for event in events {
+            warn!(?event, "consumer");
+            let Some(on_event) = &self.on_event else { continue };
+            if catch_unwind(AssertUnwindSafe(|| on_event(&event))).is_err() {
+                error!(?event, "the consumer's event callback panicked");
+                let text = format!("the consumer's event callback panicked at {event:?}");
+                self.report(Error::new(ErrorKind::UserCode, text));
+            }
+        }
+    }
+
+    /// The next read returns this error, if no other is waiting.
+    pub(crate) fn report(&self, error: Error) {
+        self.lock().assignment.report.get_or_insert(error);
+        self.wake_reader();
+    }
+}
+
+impl State {
+    /// The assignment, if it can still be read.
+    fn reading(&mut self) -> Result<&mut Assignment> {
+        match &self.end {
+            Some(error) => Err(error.clone()),
+            None => Ok(&mut self.assignment),
+        }
+    }
+}
+
+/// What wakes the connections, by broker.
+#[derive(Default)]
+pub(crate) struct FetcherWakes(Mutex<BTreeMap<i32, Arc<Notify>>>);
+
+impl FetcherWakes {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wake of a broker that has no connection yet; `None` if it has.
+    pub(crate) fn add(&self, broker: i32) -> Option<Arc<Notify>> {
+        let mut wakes = self.lock();
+        if wakes.contains_key(&broker) {
+            return None;
+        }
+        let wake = Arc::new(Notify::new());
+        wakes.insert(broker, wake.clone());
+        Some(wake)
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for wake in self.lock().values() {
+            wake.notify_one();
+        }
+    }
+}

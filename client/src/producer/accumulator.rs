@@ -1,0 +1,231 @@
+//! The batches of one partition, in the order in which they were enqueued: open, queued, in flight. Pure.
+//!
+//! Batches leave and are settled in order. Of an idempotent producer at most five wait for their answers, since the broker
+//! remembers five; of another one only one, or a retry could overtake; and of a new identity the first one goes alone. While that window is full the open batch keeps growing:
+//! `batch.size` is a reason to send, not a cap.
+
+mod settlement;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use milena_protocol::compression::{Compression, Compressor};
+use milena_protocol::records::NewRecord;
+
+use super::batch::{Batch, NoRoom, OpenBatch, State};
+use super::delivery::{Outcome, Unawaited};
+use super::segment::Segment;
+use super::sequencer::{Anew, Sequencer};
+use crate::clock::Time;
+use crate::topic_partition::TopicPartition;
+
+/// Settings that all partitions of a producer share.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) batch_size: usize,
+    /// The most bytes that a batch may have, header included.
+    pub(crate) max_batch: usize,
+    pub(crate) linger: Duration,
+    pub(crate) delivery_timeout: Duration,
+    pub(crate) idempotent: bool,
+    pub(crate) max_in_flight: usize,
+    pub(crate) compression: Compression,
+}
+
+/// Larger batches are compressed away from the connection's task.
+const INLINE_COMPRESSION: usize = 64 * 1024;
+
+/// The queue of one partition.
+pub(crate) struct Accumulator {
+    partition: TopicPartition,
+    limits: Arc<Limits>,
+    unawaited: Arc<Unawaited>,
+    open: Option<OpenBatch>,
+    /// The open batch is to be sent without waiting for more.
+    hurry: bool,
+    /// Oldest first: those that were sent, then those that were not.
+    batches: VecDeque<Batch>,
+    sequencer: Sequencer,
+    /// Less than the limit once the broker has found a batch too large.
+    max_batch: usize,
+    next_token: u64,
+}
+
+/// A record that was appended.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) index: u32,
+    /// Whether it opened a batch.
+    pub(crate) opened: bool,
+}
+
+pub(crate) use settlement::{Answer, Settled};
+
+/// A batch to be sent.
+pub(crate) struct Sending {
+    pub(crate) token: u64,
+    pub(crate) pieces: Vec<Bytes>,
+    pub(crate) len: usize,
+    /// It is the first one of a new epoch, after a gap.
+    pub(crate) begins_anew: bool,
+}
+
+/// What to do for the partition next.
+pub(crate) enum Next {
+    Send(Sending),
+    /// Compress this batch, and hand it back with [`Accumulator::on_compressed`].
+    Compress {
+        token: u64,
+        body: Vec<Bytes>,
+    },
+    /// The epochs are used up: the partition waits for a producer id.
+    NeedsProducerId,
+    Nothing,
+}
+
+impl Accumulator {
+    pub(crate) fn new(partition: TopicPartition, limits: Arc<Limits>, unawaited: Arc<Unawaited>) -> Self {
+        Self {
+            partition,
+            max_batch: limits.max_batch,
+            limits,
+            unawaited,
+            open: None,
+            hurry: false,
+            batches: VecDeque::new(),
+            sequencer: Sequencer::default(),
+            next_token: 0,
+        }
+    }
+
+    /// Appends a record with this timestamp in milliseconds, or says how large a segment it needs.
+    pub(crate) fn append(
+        &mut self,
+        now: Time,
+        timestamp: i64,
+        record: &NewRecord<'_>,
+        spare: &mut Option<Segment>,
+    ) -> Result<Appended, usize> {
+        loop {
+            let opened = self.open.is_none();
+            let open = self.open.get_or_insert_with(|| {
+                OpenBatch::new(now, timestamp, Outcome::new(self.partition.clone(), self.unawaited.clone()))
+            });
+            match open.append(record, timestamp, self.max_batch, spare) {
+                Ok(index) => return Ok(Appended { outcome: open.outcome.clone(), index, opened }),
+                Err(NoRoom::Segment(size)) => {
+                    if opened {
+                        self.open = None;
+                    }
+                    return Err(size);
+                }
+                Err(NoRoom::Batch) => self.freeze_open(),
+            }
+        }
+    }
+
+    /// The outcomes of all batches that are not settled.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = Arc<Outcome>> {
+        let queued = self.batches.iter().filter(|batch| !batch.expired).map(|batch| &batch.outcome);
+        queued.chain(self.open.iter().map(|open| &open.outcome)).cloned()
+    }
+
+    /// The open batch should go out without waiting for more records.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = self.open.is_some();
+    }
+
+    /// When the partition may have something to send; `None` while it has nothing, or must wait for an answer first.
+    pub(crate) fn due(&self) -> Option<Time> {
+        if self.limits.idempotent && self.sequencer.identity().is_none() {
+            return None;
+        }
+        let sent = self.batches.iter().take_while(|batch| matches!(batch.state, State::InFlight { .. })).count();
+        let alone = self.limits.idempotent && !self.sequencer.is_established();
+        let window = if alone { 1 } else { self.limits.max_in_flight };
+        if sent >= window {
+            return None;
+        }
+        match self.batches.get(sent) {
+            Some(batch) => match batch.state {
+                State::Queued if self.sequencer.has_gap() && sent > 0 => None,
+                State::Queued => Some(batch.not_before),
+                State::Compressing { .. } | State::InFlight { .. } => None,
+            },
+            None if self.sequencer.has_gap() && sent > 0 => None,
+            None => self.open.as_ref().map(|open| {
+                let full = open.len() >= self.limits.batch_size;
+                if self.hurry || full { Time::ZERO } else { open.created + self.limits.linger }
+            }),
+        }
+    }
+
+    /// When the oldest batch runs out of time.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let queued = self.batches.iter().find(|batch| !batch.expired).map(|batch| batch.deadline);
+        queued.or_else(|| self.open.as_ref().map(|open| open.created + self.limits.delivery_timeout))
+    }
+
+    /// How many bytes the next batch would have.
+    pub(crate) fn next_len(&self) -> usize {
+        let queued = self.batches.iter().find(|batch| batch.state == State::Queued).map(Batch::len);
+        queued.or_else(|| self.open.as_ref().map(OpenBatch::len)).unwrap_or(0)
+    }
+
+    /// Takes the next batch to send, if one is due.
+    pub(crate) fn next(&mut self, now: Time, compressor: &mut Compressor) -> Next {
+        if self.due().is_none_or(|due| due > now) {
+            return Next::Nothing;
+        }
+        let mut begins_anew = false;
+        if self.sequencer.has_gap() && !self.batches.iter().any(|batch| batch.maybe_written || is_in_flight(batch)) {
+            for batch in &mut self.batches {
+                batch.stamp = None;
+            }
+            if self.sequencer.begin_anew() == Anew::NeedsProducerId {
+                return Next::NeedsProducerId;
+            }
+            begins_anew = true;
+        }
+        if !self.batches.iter().any(|batch| !is_in_flight(batch)) {
+            self.freeze_open();
+        }
+        let Limits { compression, idempotent, .. } = *self.limits;
+        let Some(batch) = self.batches.iter_mut().find(|batch| !is_in_flight(batch)) else { return Next::Nothing };
+        if !batch.prepared && compression != Compression::None {
+            if batch.len() > INLINE_COMPRESSION {
+                self.next_token += 1;
+                batch.state = State::Compressing { token: self.next_token };
+                return Next::Compress { token: self.next_token, body: batch.body.clone() };
+            }
+            // A codec that fails is no reason not to send: the batch goes out as it is.
+            batch.on_compressed(compression, compressor.compress(&batch.body).ok());
+        }
+        if idempotent && batch.stamp.is_none() {
+            batch.stamp = self.sequencer.stamp(batch.header.record_count);
+            if batch.stamp.is_none() {
+                return Next::Nothing;
+            }
+        }
+        self.next_token += 1;
+        batch.state = State::InFlight { token: self.next_token };
+        Next::Send(Sending { token: self.next_token, pieces: batch.wire(), len: batch.len(), begins_anew })
+    }
+
+    fn freeze_open(&mut self) {
+        self.hurry = false;
+        if let Some(open) = self.open.take() {
+            self.batches.push_back(open.freeze(self.limits.delivery_timeout));
+        }
+    }
+}
+
+fn is_in_flight(batch: &Batch) -> bool {
+    matches!(batch.state, State::InFlight { .. })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! What becomes of the batches of a partition: answers, lost connections, and time. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::batch::{Batch, State};
+use super::super::delivery::{BatchReceipt, Failure, Outcome};
+use super::super::sequencer::Identity;
+use super::super::verdict::Verdict;
+use super::Accumulator;
+use crate::clock::Time;
+use crate::error::{Error, ErrorKind, Result, Written};
+
+/// A batch whose outcome is known now. To be told outside of any lock.
+pub(crate) struct Settled {
+    outcome: Arc<Outcome>,
+    first: u32,
+    pub(crate) records: u64,
+    pub(crate) result: Result<BatchReceipt, Failure>,
+}
+
+impl Settled {
+    /// Tells the outcome. Whether that settles all records that were batched together.
+    pub(crate) fn tell(self) -> bool {
+        self.outcome.settle(self.first, self.result)
+    }
+}
+
+/// The answer to one attempt.
+pub(crate) struct Answer {
+    pub(crate) verdict: Verdict,
+    /// Of a batch that was written.
+    pub(crate) receipt: BatchReceipt,
+    /// Of one that was not, or may not have been.
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Answer {
+    /// The batch was sent and no answer will come.
+    pub(crate) fn unknown(cause: &Error) -> Self {
+        Self { verdict: Verdict::Unknown, receipt: BatchReceipt::NOWHERE, failure: Some(cause.clone().into()) }
+    }
+
+    /// The batch was sent and no answer is wanted (acks=0).
+    pub(crate) fn unwanted() -> Self {
+        Self { verdict: Verdict::Written, receipt: BatchReceipt::NOWHERE, failure: None }
+    }
+}
+
+impl Accumulator {
+    /// A producer id for a partition that has none.
+    pub(crate) fn on_producer_id(&mut self, identity: Identity) {
+        self.sequencer.on_producer_id(identity);
+    }
+
+    /// The answer to the attempt `token`. An answer to an older attempt changes nothing. `backoff` is the pause before the next
+    /// one, given how many have failed.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Time,
+        token: u64,
+        answer: Answer,
+        backoff: impl FnOnce(u32) -> Duration,
+    ) -> Option<Settled> {
+        let index = self.batches.iter().position(|batch| batch.state == State::InFlight { token })?;
+        let stamped = self.limits.idempotent;
+        let batch = self.batches.get_mut(index)?;
+        let failure =
+            || answer.failure.unwrap_or_else(|| Error::new(ErrorKind::Broker, "the broker gave no reason").into());
+        match answer.verdict {
+            Verdict::Written => {
+                if let Some(stamp) = batch.stamp {
+                    self.sequencer.on_written(stamp);
+                }
+                return self.remove(index).and_then(|batch| batch.settled(Ok(answer.receipt)));
+            }
+            Verdict::TooLarge => {
+                let halves = if batch.maybe_written || batch.expired { None } else { batch.split() };
+                if let Some(halves) = halves {
+                    // What comes next should not have to be split.
+                    self.max_batch = self.max_batch.min(batch.uncompressed / 2);
+                    self.replace(index, halves);
+                    return None;
+                }
+                let failure = failure().with_written(if batch.maybe_written { Written::Maybe } else { Written::No });
+                return self.reject(index, failure);
+            }
+            Verdict::Rejected | Verdict::Doubtful => {
+                let doubtful = batch.maybe_written || answer.verdict == Verdict::Doubtful;
+                let failure = failure().with_written(if doubtful { Written::Maybe } else { Written::No });
+                return self.reject(index, failure);
+            }
+            Verdict::Unknown => batch.maybe_written = true,
+            Verdict::NotYet => {}
+            Verdict::OutOfSequence => {
+                // The broker would have recognised the batch if it had it, for it remembers as many as we have in flight.
+                batch.maybe_written = false;
+                if index == 0 {
+                    // Nothing before it is unsettled, so what is missing will not come: the broker lost its state, or we gave
+                    // something up.
+                    self.sequencer.on_gap();
+                }
+            }
+        }
+        let batch = self.batches.get_mut(index)?;
+        if batch.expired {
+            // Its outcome was told long ago, and now it is sure that its numbers stay unused or unknown.
+            if stamped {
+                self.sequencer.on_gap();
+            }
+            self.remove(index);
+            return None;
+        }
+        batch.failures += 1;
+        batch.state = State::Queued;
+        batch.not_before = now + backoff(batch.failures);
+        batch.last_failure = Some(failure().error);
+        None
+    }
+
+    /// The compression that was asked for is done; `None` if it failed, and the batch goes out as it is.
+    pub(crate) fn on_compressed(&mut self, token: u64, body: Option<Bytes>) {
+        let compression = self.limits.compression;
+        if let Some(batch) = self.batches.iter_mut().find(|batch| batch.state == State::Compressing { token }) {
+            batch.state = State::Queued;
+            batch.on_compressed(compression, body);
+        }
+    }
+
+    /// A batch may be sent again at once: its partition has a new leader.
+    pub(crate) fn on_new_leader(&mut self) {
+        for batch in &mut self.batches {
+            batch.not_before = Time::ZERO;
+        }
+    }
+
+    /// Gives up what is out of time (`delivery.timeout.ms`).
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<Settled> {
+        if self.open.as_ref().is_some_and(|open| open.created + self.limits.delivery_timeout <= now) {
+            self.freeze_open();
+        }
+        let timeout = self.limits.delivery_timeout;
+        self.give_up(|batch| {
+            let text = format!("not delivered within {timeout:?} (delivery.timeout.ms)");
+            (batch.deadline <= now).then(|| Error::new(ErrorKind::TimedOut, text))
+        })
+    }
+
+    /// Gives up everything, because of `cause`.
+    pub(crate) fn abandon(&mut self, cause: &Error) -> Vec<Settled> {
+        self.freeze_open();
+        self.give_up(|_| Some(cause.clone()))
+    }
+
+    fn give_up(&mut self, cause: impl Fn(&Batch) -> Option<Error>) -> Vec<Settled> {
+        let mut settled = Vec::new();
+        let mut index = 0;
+        while let Some(batch) = self.batches.get_mut(index) {
+            let Some(error) = cause(batch).filter(|_| !batch.expired) else {
+                index += 1;
+                continue;
+            };
+            let in_flight = matches!(batch.state, State::InFlight { .. });
+            let written = if in_flight || batch.maybe_written { Written::Maybe } else { Written::No };
+            let error =
+                Error::new(error.kind(), format!("produce to {}: {error}", self.partition)).with_retriable(false);
+            let error = match batch.last_failure.take() {
+                Some(last) => error.with_source(last),
+                None => error,
+            };
+            let error = error.with_topic_partition(self.partition.clone()).with_written(written);
+            settled.extend(batch.settled(Err(error.into())));
+            if in_flight {
+                // The request has the bytes it needs; the place in the queue stays until its answer tells about the numbers.
+                batch.expired = true;
+                batch.release();
+                index += 1;
+            } else {
+                if batch.stamp.is_some() {
+                    self.sequencer.on_gap();
+                }
+                self.remove(index);
+            }
+        }
+        settled
+    }
+
+    fn reject(&mut self, index: usize, failure: Failure) -> Option<Settled> {
+        if self.limits.idempotent {
+            self.sequencer.on_gap();
+        }
+        self.remove(index).and_then(|batch| batch.settled(Err(failure)))
+    }
+
+    /// The halves of a batch take its place. They are other batches, so they do not take its sequence numbers.
+    fn replace(&mut self, index: usize, [first, second]: [Batch; 2]) {
+        first.outcome.on_split();
+        if self.limits.idempotent {
+            self.sequencer.on_gap();
+        }
+        self.batches.remove(index);
+        self.batches.insert(index, second);
+        self.batches.insert(index, first);
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Batch> {
+        self.batches.remove(index)
+    }
+}
+
+impl Batch {
+    /// `None` if its outcome was told before.
+    fn settled(&self, result: Result<BatchReceipt, Failure>) -> Option<Settled> {
+        (!self.expired).then(|| Settled {
+            outcome: self.outcome.clone(),
+            first: self.first,
+            records: self.records(),
+            result,
+        })
+    }
+}

@@ -1,0 +1,596 @@
+//! A partition's queue in virtual time, against the cases that cost others data. Pure.
+
+use std::collections::BTreeMap;
+
+use milena_protocol::ErrorCode;
+use milena_protocol::records::Batches;
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::{Error, ErrorKind, Written};
+use crate::producer::delivery::{BatchReceipt, Delivery};
+use crate::producer::memory::Memory;
+use crate::producer::sequencer::Identity;
+use crate::producer::verdict::verdict;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+struct Queue {
+    queue: Accumulator,
+    memory: Arc<Memory>,
+    compressor: Compressor,
+    unawaited: Arc<Unawaited>,
+}
+
+/// What a request carried: producer epoch, first sequence number, and the values.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    token: u64,
+    epoch: i16,
+    sequence: i32,
+    values: Vec<String>,
+}
+
+/// A queue whose first batch went well.
+fn queue_with(change: impl FnOnce(&mut Limits)) -> Queue {
+    let mut queue = new_queue(change);
+    let identity = Identity { producer_id: 7, epoch: 0 };
+    queue.queue.sequencer.on_written(crate::producer::sequencer::Stamp { identity, base_sequence: 0 });
+    queue
+}
+
+fn new_queue(change: impl FnOnce(&mut Limits)) -> Queue {
+    let mut limits = Limits {
+        batch_size: 1000,
+        max_batch: 10_000,
+        linger: ms(5),
+        delivery_timeout: ms(120_000),
+        idempotent: true,
+        max_in_flight: 5,
+        compression: Compression::None,
+    };
+    change(&mut limits);
+    let unawaited = Arc::new(Unawaited::default());
+    let compressor = Compressor::new(limits.compression, None);
+    let mut queue = Accumulator::new(TopicPartition::new("orders", 0), Arc::new(limits), unawaited.clone());
+    queue.on_producer_id(Identity { producer_id: 7, epoch: 0 });
+    Queue { queue, memory: Memory::new(1 << 20), compressor, unawaited }
+}
+
+fn queue() -> Queue {
+    queue_with(|_| {})
+}
+
+impl Queue {
+    fn append(&mut self, now: Time, value: &str) -> Delivery {
+        let record = NewRecord { key: None, value: Some(value.as_bytes()), headers: &[] };
+        let mut spare = None;
+        loop {
+            match self.queue.append(now, 1_000, &record, &mut spare) {
+                Ok(appended) => return Delivery::new(appended.outcome, appended.index, 1_000),
+                Err(size) => spare = Some(self.memory.try_segment(size).expect("room")),
+            }
+        }
+    }
+
+    /// One record that is a batch of its own.
+    fn batch(&mut self, now: Time, value: &str) -> Delivery {
+        self.queue.freeze_open();
+        let delivery = self.append(now, value);
+        self.queue.freeze_open();
+        delivery
+    }
+
+    fn batch_start(&mut self, now: Time, value: &str) -> Delivery {
+        self.queue.freeze_open();
+        self.append(now, value)
+    }
+
+    fn next(&mut self, now: Time) -> Option<Seen> {
+        match self.queue.next(now, &mut self.compressor) {
+            Next::Send(sending) => Some(seen(sending)),
+            Next::Nothing | Next::Compress { .. } | Next::NeedsProducerId => None,
+        }
+    }
+
+    fn all(&mut self, now: Time) -> Vec<Seen> {
+        std::iter::from_fn(|| self.next(now)).collect()
+    }
+
+    fn answer(&mut self, now: Time, token: u64, code: ErrorCode) {
+        let base_offset = code.is_none().then_some(100);
+        self.settle(now, token, verdict(code), base_offset, Some(Error::broker("produce", code, 1)));
+    }
+
+    fn lose(&mut self, now: Time, token: u64) {
+        self.settle(now, token, Verdict::Unknown, None, Some(Error::new(ErrorKind::Transport, "connection lost")));
+    }
+
+    fn settle(&mut self, now: Time, token: u64, verdict: Verdict, base_offset: Option<i64>, error: Option<Error>) {
+        let receipt = BatchReceipt { base_offset, log_append_time: None };
+        let answer = Answer { verdict, receipt, failure: error.map(Into::into) };
+        let settled = self.queue.on_answer(now, token, answer, |_| ms(100));
+        settled.map(Settled::tell);
+    }
+
+    fn expire(&mut self, now: Time) {
+        for settled in self.queue.expire(now) {
+            settled.tell();
+        }
+    }
+}
+
+use crate::producer::verdict::Verdict;
+
+fn seen(sending: Sending) -> Seen {
+    let bytes = milena_protocol::primitives::Records::from_pieces(sending.pieces).into_bytes();
+    let batch = Batches::new(bytes).next().expect("a batch").expect("a valid batch");
+    assert!(batch.has_valid_crc());
+    let records = batch.records(1 << 20).expect("records");
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    Seen {
+        token: sending.token,
+        epoch: batch.header().producer_epoch,
+        sequence: batch.header().base_sequence,
+        values: records.iter().map(|record| text(record.expect("a record").value)).collect(),
+    }
+}
+
+fn verdict_of(delivery: &Delivery) -> Option<Written> {
+    delivery.try_result().map(|result| result.map_or_else(|error| error.written(), |_| Written::Yes))
+}
+
+#[test]
+fn records_wait_for_linger_or_a_full_batch() {
+    let mut queue = queue();
+    queue.append(ms(0), "a").detach();
+    assert_eq!(queue.queue.due(), Some(ms(5)));
+    assert_eq!(queue.next(ms(4)), None);
+    queue.append(ms(4), "b").detach();
+
+    let sent = queue.next(ms(5)).unwrap();
+    assert_eq!((sent.sequence, sent.values), (0, vec!["a".to_owned(), "b".to_owned()]));
+
+    queue.append(ms(6), &"x".repeat(1000)).detach();
+    assert!(queue.next(ms(6)).is_some(), "a full batch does not linger");
+}
+
+#[test]
+fn while_five_batches_wait_the_open_one_grows_beyond_batch_size() {
+    let mut queue = queue();
+    for value in ["0", "1", "2", "3", "4"] {
+        queue.batch(ms(0), value).detach();
+    }
+    let sent = queue.all(ms(0));
+    assert_eq!(sent.len(), 5);
+    for _ in 0..3 {
+        queue.append(ms(1), &"x".repeat(900)).detach();
+    }
+    assert_eq!(queue.queue.due(), None);
+    queue.answer(ms(2), sent[0].token, ErrorCode::NONE);
+
+    assert_eq!(queue.next(ms(2)).unwrap().values.len(), 3);
+}
+
+#[test]
+fn the_first_batch_of_an_identity_goes_alone() {
+    let mut queue = new_queue(|_| {});
+    queue.batch(ms(0), "a").detach();
+    queue.batch(ms(0), "b").detach();
+    let sent = queue.all(ms(0));
+    assert_eq!(sent.len(), 1);
+    queue.answer(ms(1), sent[0].token, ErrorCode::NONE);
+
+    assert_eq!(queue.all(ms(1)).len(), 1);
+}
+
+#[test]
+fn a_lost_answer_is_sent_again_with_the_same_numbers_and_in_order() {
+    let mut queue = queue();
+    let deliveries: Vec<_> = ["a", "b", "c"].iter().map(|value| queue.batch(ms(0), value)).collect();
+    let first = queue.all(ms(0));
+    for sent in &first {
+        queue.lose(ms(10), sent.token);
+    }
+    assert_eq!(queue.next(ms(50)), None, "backoff");
+
+    let again = queue.all(ms(110));
+    let shape = |sent: &[Seen]| sent.iter().map(|s| (s.epoch, s.sequence, s.values.clone())).collect::<Vec<_>>();
+    assert_eq!(shape(&again), shape(&first));
+    for sent in &again {
+        queue.answer(ms(120), sent.token, ErrorCode::NONE);
+    }
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+}
+
+#[test]
+fn an_answer_to_an_older_attempt_is_ignored() {
+    let mut queue = queue();
+    let delivery = queue.batch(ms(0), "a");
+    let old = queue.next(ms(0)).unwrap();
+    queue.lose(ms(1), old.token);
+    let new = queue.next(ms(200)).unwrap();
+    queue.answer(ms(201), old.token, ErrorCode::MESSAGE_TOO_LARGE);
+
+    assert_eq!(verdict_of(&delivery), None);
+    queue.answer(ms(202), new.token, ErrorCode::NONE);
+    assert_eq!(verdict_of(&delivery), Some(Written::Yes));
+}
+
+#[test]
+fn out_of_order_behind_an_unsettled_batch_is_just_tried_again() {
+    // SenderTest.testCorrectHandlingOfOutOfOrderResponses
+    let mut queue = queue();
+    let deliveries = [queue.batch(ms(0), "a"), queue.batch(ms(0), "b")];
+    let sent = queue.all(ms(0));
+    queue.answer(ms(1), sent[1].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    queue.lose(ms(2), sent[0].token);
+
+    let again = queue.all(ms(200));
+    assert_eq!(again.iter().map(|s| (s.epoch, s.sequence)).collect::<Vec<_>>(), [(0, 0), (0, 1)]);
+    again.iter().for_each(|s| queue.answer(ms(201), s.token, ErrorCode::NONE));
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+}
+
+#[test]
+fn out_of_order_with_nothing_before_it_starts_a_new_epoch() {
+    // SenderTest.testEpochBumpOnOutOfOrderSequenceForNextBatchWhenThereIsNoBatchInFlight
+    let mut queue = queue();
+    queue.batch(ms(0), "a").detach();
+    let sent = queue.next(ms(0)).unwrap();
+    queue.answer(ms(1), sent.token, ErrorCode::NONE);
+    let delivery = queue.batch(ms(2), "b");
+    let sent = queue.next(ms(2)).unwrap();
+    assert_eq!(sent.sequence, 1);
+    queue.answer(ms(3), sent.token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+
+    let again = queue.next(ms(200)).unwrap();
+    assert_eq!((again.epoch, again.sequence), (1, 0));
+    queue.answer(ms(201), again.token, ErrorCode::NONE);
+    assert_eq!(verdict_of(&delivery), Some(Written::Yes));
+}
+
+#[test]
+fn a_batch_that_expires_in_flight_is_maybe_written_and_the_next_epoch_waits_for_the_others() {
+    // SenderTest.testExpiryOfFirstBatchShouldCauseEpochBumpIfFutureBatchesFail
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
+    let first = queue.batch(ms(0), "a");
+    let second = queue.batch(ms(500), "b");
+    let sent = queue.all(ms(500));
+    queue.expire(ms(1_000));
+    assert_eq!((verdict_of(&first), verdict_of(&second)), (Some(Written::Maybe), None));
+
+    queue.lose(ms(1_100), sent[0].token);
+    let third = queue.batch(ms(1_100), "c");
+    assert_eq!(queue.next(ms(1_300)), None, "b is still in flight");
+    queue.answer(ms(1_350), sent[1].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    let mut again = queue.all(ms(1_460));
+    queue.answer(ms(1_460), again[0].token, ErrorCode::NONE);
+    again.extend(queue.all(ms(1_460)));
+    assert_eq!(
+        again.iter().map(|s| (s.epoch, s.sequence, s.values[0].as_str())).collect::<Vec<_>>(),
+        [(1, 0, "b"), (1, 1, "c")]
+    );
+    queue.answer(ms(1_461), again[1].token, ErrorCode::NONE);
+    assert_eq!([verdict_of(&second), verdict_of(&third)], [Some(Written::Yes), Some(Written::Yes)]);
+}
+
+#[test]
+fn a_batch_that_expired_but_was_written_leaves_no_gap() {
+    // SenderTest.testExpiryOfFirstBatchShouldNotCauseUnresolvedSequencesIfFutureBatchesSucceed
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
+    let first = queue.batch(ms(0), "a");
+    let sent = queue.next(ms(0)).unwrap();
+    queue.expire(ms(1_000));
+    queue.answer(ms(1_001), sent.token, ErrorCode::NONE);
+    queue.batch(ms(1_002), "b").detach();
+
+    assert_eq!(verdict_of(&first), Some(Written::Maybe));
+    let next = queue.next(ms(1_002)).unwrap();
+    assert_eq!((next.epoch, next.sequence), (0, 1));
+}
+
+#[test]
+fn a_batch_that_was_never_sent_is_not_written_when_it_expires() {
+    // SenderTest.testExpiryOfUnsentBatchesShouldNotCauseUnresolvedSequences
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
+    let delivery = queue.batch(ms(0), "a");
+    let open = queue.append(ms(10), "b");
+    queue.expire(ms(999));
+    assert_eq!(verdict_of(&delivery), None);
+    queue.expire(ms(1_010));
+    assert_eq!([verdict_of(&delivery), verdict_of(&open)], [Some(Written::No), Some(Written::No)]);
+
+    queue.batch(ms(1_011), "c").detach();
+    assert_eq!(queue.next(ms(1_011)).unwrap().epoch, 0);
+}
+
+#[test]
+fn a_rejected_batch_is_not_written_and_those_behind_it_get_new_numbers() {
+    let mut queue = queue();
+    let deliveries = [queue.batch(ms(0), "a"), queue.batch(ms(0), "b")];
+    let sent = queue.all(ms(0));
+    queue.answer(ms(1), sent[0].token, ErrorCode::INVALID_RECORD);
+    queue.answer(ms(2), sent[1].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+
+    let again = queue.next(ms(200)).unwrap();
+    assert_eq!((again.epoch, again.sequence), (1, 0));
+    queue.answer(ms(201), again.token, ErrorCode::NONE);
+    assert_eq!([verdict_of(&deliveries[0]), verdict_of(&deliveries[1])], [Some(Written::No), Some(Written::Yes)]);
+}
+
+#[test]
+fn a_rejection_after_an_unknown_attempt_is_maybe_written() {
+    let mut queue = queue();
+    let delivery = queue.batch(ms(0), "a");
+    let sent = queue.next(ms(0)).unwrap();
+    queue.answer(ms(1), sent.token, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    let again = queue.next(ms(200)).unwrap();
+    queue.answer(ms(201), again.token, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+
+    assert_eq!(verdict_of(&delivery), Some(Written::Maybe));
+}
+
+#[test]
+fn refused_for_want_of_replicas_until_the_end_is_not_written() {
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(300));
+    let delivery = queue.batch(ms(0), "a");
+    let sent = queue.next(ms(0)).unwrap();
+    queue.answer(ms(1), sent.token, ErrorCode::NOT_ENOUGH_REPLICAS);
+    queue.expire(ms(300));
+
+    let error = delivery.try_result().unwrap().unwrap_err();
+    assert_eq!((error.written(), error.kind()), (Written::No, ErrorKind::TimedOut));
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("NOT_ENOUGH_REPLICAS"));
+}
+
+#[test]
+fn a_duplicate_counts_as_written_without_an_offset() {
+    let mut queue = queue();
+    let delivery = queue.batch(ms(0), "a");
+    let sent = queue.next(ms(0)).unwrap();
+    queue.settle(ms(1), sent.token, verdict(ErrorCode::DUPLICATE_SEQUENCE_NUMBER), None, None);
+
+    assert_eq!(delivery.try_result().unwrap().unwrap().offset, None);
+}
+
+#[test]
+fn without_idempotence_one_batch_waits_so_that_a_retry_keeps_its_place() {
+    let mut queue = queue_with(|limits| (limits.idempotent, limits.max_in_flight) = (false, 1));
+    queue.batch(ms(0), "a").detach();
+    queue.batch(ms(0), "b").detach();
+    let sent = queue.all(ms(0));
+    assert_eq!(sent.len(), 1);
+    queue.lose(ms(1), sent[0].token);
+
+    let again = queue.next(ms(200)).unwrap();
+    assert_eq!((again.values, again.sequence), (vec!["a".to_owned()], -1));
+}
+
+#[test]
+fn a_new_leader_ends_the_backoff() {
+    let mut queue = queue();
+    queue.batch(ms(0), "a").detach();
+    let sent = queue.next(ms(0)).unwrap();
+    queue.answer(ms(1), sent.token, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(queue.next(ms(2)), None);
+    queue.queue.on_new_leader();
+
+    assert!(queue.next(ms(2)).is_some());
+}
+
+#[test]
+fn an_expired_batch_gives_its_memory_back_when_the_socket_lets_go_and_not_before() {
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
+    queue.memory = Memory::new(4096);
+    queue.batch(ms(0), "a").detach();
+    let Next::Send(in_the_socket) = queue.queue.next(ms(0), &mut queue.compressor) else { panic!("nothing to send") };
+    queue.expire(ms(1_000));
+    assert!(queue.memory.try_segment(4096).is_none());
+    assert_eq!(seen_values(&in_the_socket), "a", "bytes of a frozen batch changed");
+    drop(in_the_socket);
+
+    assert!(queue.memory.try_segment(4096).is_some());
+    assert_eq!(queue.unawaited.take().map(|(count, error)| (count, error.written())), Some((1, Written::Maybe)));
+}
+
+fn seen_values(sending: &Sending) -> String {
+    let pieces = sending.pieces.clone();
+    seen(Sending { pieces, ..*sending }).values.concat()
+}
+
+#[test]
+fn large_batches_are_compressed_elsewhere_with_their_place_kept() {
+    let mut queue = queue_with(|limits| {
+        (limits.max_batch, limits.compression) = (200_000, Compression::Lz4);
+    });
+    queue.batch(ms(0), &"large".repeat(20_000)).detach();
+    queue.batch(ms(0), "small").detach();
+    let Next::Compress { token, body } = queue.queue.next(ms(0), &mut queue.compressor) else {
+        panic!("not offloaded")
+    };
+    assert_eq!(queue.next(ms(0)), None, "the small batch overtook");
+    let compressed = queue.compressor.compress(&body).ok();
+    drop(body);
+    queue.queue.on_compressed(token, compressed);
+
+    let sent = queue.all(ms(0));
+    assert_eq!(sent.iter().map(|s| (s.sequence, s.values[0].len())).collect::<Vec<_>>(), [(0, 100_000), (1, 5)]);
+    assert!(queue.memory.try_segment((1 << 20) - 20_000).is_some(), "the uncompressed size is still reserved");
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_split_until_it_fits() {
+    let mut queue = queue_with(|limits| limits.compression = Compression::Zstd);
+    let deliveries: Vec<_> = (0..5).map(|number| queue.append(ms(0), &format!("value {number}"))).collect();
+    let behind = queue.batch(ms(0), "behind");
+    let sent = queue.all(ms(5));
+    queue.answer(ms(6), sent[0].token, ErrorCode::MESSAGE_TOO_LARGE);
+    queue.answer(ms(6), sent[1].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+
+    let shape = |sent: &Seen| (sent.epoch, sent.sequence, sent.values.len());
+    let half = queue.next(ms(200)).unwrap();
+    queue.answer(ms(201), half.token, ErrorCode::NONE);
+    let rest = queue.all(ms(201));
+    assert_eq!([shape(&half), shape(&rest[0]), shape(&rest[1])], [(1, 0, 2), (1, 2, 3), (1, 5, 1)]);
+    queue.answer(ms(202), rest[0].token, ErrorCode::MESSAGE_TOO_LARGE);
+    queue.answer(ms(202), rest[1].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    let third = queue.next(ms(400)).unwrap();
+    assert_eq!(shape(&third), (2, 0, 1));
+    queue.answer(ms(401), third.token, ErrorCode::NONE);
+    let last = queue.next(ms(401)).unwrap();
+    assert_eq!(shape(&last), (2, 1, 2));
+    queue.answer(ms(402), last.token, ErrorCode::INVALID_RECORD);
+
+    let verdicts: Vec<_> = deliveries.iter().map(verdict_of).collect();
+    let (yes, no) = (Some(Written::Yes), Some(Written::No));
+    assert_eq!(verdicts, [yes, yes, yes, no, no]);
+    assert_eq!(verdict_of(&behind), None);
+}
+
+#[test]
+fn what_one_batch_was_compressed_to_never_becomes_the_body_of_another() {
+    let mut queue = queue_with(|limits| {
+        (limits.max_batch, limits.compression) = (200_000, Compression::Lz4);
+        limits.delivery_timeout = ms(1_000);
+    });
+    queue.batch(ms(0), &"first ".repeat(20_000)).detach();
+    let Next::Compress { token, body } = queue.queue.next(ms(0), &mut queue.compressor) else {
+        panic!("not offloaded")
+    };
+    queue.expire(ms(1_000));
+    queue.batch(ms(1_000), &"second".repeat(20_000)).detach();
+    let Next::Compress { .. } = queue.queue.next(ms(1_000), &mut queue.compressor) else { panic!("not offloaded") };
+    let compressed = queue.compressor.compress(&body).ok();
+    queue.queue.on_compressed(token, compressed);
+
+    assert_eq!(queue.next(ms(1_000)), None);
+}
+
+/// A broker's log with its producer state for one partition.
+#[derive(Default)]
+struct Log {
+    values: Vec<String>,
+    epoch: i16,
+    window: Vec<(i32, i32)>,
+}
+
+impl Log {
+    fn produce(&mut self, batch: &Seen) -> ErrorCode {
+        let last = (batch.sequence as i64 + batch.values.len() as i64 - 1) % (1 << 31);
+        if batch.epoch < self.epoch {
+            return ErrorCode::INVALID_PRODUCER_EPOCH;
+        }
+        if batch.epoch > self.epoch {
+            if batch.sequence != 0 {
+                return ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+            }
+            (self.epoch, self.window) = (batch.epoch, Vec::new());
+        } else if self.window.contains(&(batch.sequence, last as i32)) {
+            return ErrorCode::NONE;
+        } else if let Some((_, previous)) = self.window.last()
+            && (i64::from(*previous) + 1) % (1 << 31) != i64::from(batch.sequence)
+        {
+            return ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+        }
+        self.window.push((batch.sequence, last as i32));
+        if self.window.len() > 5 {
+            self.window.remove(0);
+        }
+        self.values.extend(batch.values.iter().cloned());
+        ErrorCode::NONE
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Enqueue,
+    Send,
+    /// The oldest request is applied and answered.
+    Answer,
+    /// The oldest request is applied and its answer is lost.
+    LoseAnswer,
+    /// The connection breaks: which of the requests were applied before.
+    Break(u8),
+    Reject(ErrorCode),
+    Wait(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Enqueue),
+        4 => Just(Step::Send),
+        3 => Just(Step::Answer),
+        1 => Just(Step::LoseAnswer),
+        1 => (0u8..6).prop_map(Step::Break),
+        1 => Just(Step::Reject(ErrorCode::INVALID_RECORD)),
+        1 => Just(Step::Reject(ErrorCode::MESSAGE_TOO_LARGE)),
+        2 => (1u16..400).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the network does, also where sequence numbers wrap: nothing acked is lost, nothing is there twice or out of
+    /// order, and every verdict is true.
+    #[test]
+    fn verdicts_are_true_and_order_holds(steps in prop::collection::vec(step(), 1..120), near_wrap in any::<bool>()) {
+        let mut queue = new_queue(|limits| limits.delivery_timeout = ms(2_000));
+        let mut log = Log::default();
+        if near_wrap {
+            queue.queue.sequencer = Sequencer::starting_at(i32::MAX - 3);
+            queue.queue.on_producer_id(Identity { producer_id: 7, epoch: 0 });
+        }
+        let mut now = ms(0);
+        let mut deliveries = BTreeMap::new();
+        let mut wire: VecDeque<Seen> = VecDeque::new();
+        for step in steps.into_iter().chain(std::iter::repeat_n(Step::Wait(100), 30)) {
+            match step {
+                Step::Enqueue => {
+                    let number = deliveries.len();
+                    // Batches of three records, the last one open.
+                    let value = format!("{number:06}");
+                    let delivery = if number % 3 == 0 { queue.batch_start(now, &value) } else { queue.append(now, &value) };
+                    deliveries.insert(number, delivery);
+                }
+                Step::Send => wire.extend(queue.next(now)),
+                Step::Answer => if let Some(request) = wire.pop_front() {
+                    let code = log.produce(&request);
+                    queue.answer(now, request.token, code);
+                },
+                Step::LoseAnswer | Step::Break(_) => {
+                    let applied = if let Step::Break(count) = step { usize::from(count) } else { 1 };
+                    for (index, request) in std::mem::take(&mut wire).into_iter().enumerate() {
+                        if index < applied {
+                            log.produce(&request);
+                        }
+                        queue.lose(now, request.token);
+                    }
+                }
+                Step::Reject(code) => if let Some(request) = wire.pop_front() {
+                    queue.answer(now, request.token, code);
+                },
+                Step::Wait(millis) => {
+                    now += ms(u64::from(millis));
+                    queue.expire(now);
+                }
+            }
+        }
+        let mut order: Vec<&String> = log.values.iter().collect();
+        order.dedup();
+        prop_assert_eq!(order.len(), log.values.len(), "duplicates: {:?}", log.values);
+        prop_assert!(log.values.is_sorted(), "out of order: {:?}", log.values);
+        for (number, delivery) in &deliveries {
+            let there = log.values.contains(&format!("{number:06}"));
+            match verdict_of(delivery) {
+                Some(Written::Yes) => prop_assert!(there, "{number} was acked and is lost"),
+                Some(Written::No) => prop_assert!(!there, "{number} was called not written and is there"),
+                Some(Written::Maybe) => {}
+                None => prop_assert!(false, "{number} has no outcome"),
+            }
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! What the handles, the driver and the lanes of one producer share. IO.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use milena_protocol::compression::Compressor;
+use tokio::sync::{Notify, watch};
+
+use super::ProducerEvent;
+use super::accumulator::{Accumulator, Limits, Settled};
+use super::delivery::{Outcome, Tally, Unawaited};
+use super::lane::{Agenda, Lane};
+use super::memory::Memory;
+use super::partitioner::{Partitioner, Sticky};
+use super::sender::Sender;
+use super::sequencer::Identity;
+use super::topic::{Partition, TopicState};
+use crate::cluster::Cluster;
+use crate::cluster::metadata::{ClusterView, TopicView};
+use crate::config::{Acks, ProducerSettings};
+use crate::entropy::Entropy;
+use crate::error::{Error, ErrorKind};
+use crate::net::connection;
+use crate::topic_partition::TopicPartition;
+
+pub(crate) type Events = Box<dyn Fn(&ProducerEvent) + Send + Sync>;
+
+pub(crate) struct Shared {
+    pub(crate) cluster: Cluster,
+    pub(crate) settings: ProducerSettings,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) partitioner: Option<Box<dyn Partitioner>>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) unawaited: Arc<Unawaited>,
+    topics: ArcSwap<BTreeMap<Arc<str>, Arc<TopicState>>>,
+    /// Held while the topic table or a topic's list of partitions is replaced.
+    changing: Mutex<()>,
+    lanes: Mutex<BTreeMap<i32, Arc<Lane>>>,
+    /// Partitions by when their oldest batch may run out of time.
+    pub(crate) deadlines: Agenda,
+    /// Wakes the driver.
+    pub(crate) wake: Arc<Notify>,
+    identity: Mutex<Option<Identity>>,
+    /// A partition used up the epochs of its producer id.
+    renew: AtomicBool,
+    tally: Mutex<Tally>,
+    /// Batches without an outcome.
+    unsettled: watch::Sender<usize>,
+    state: AtomicUsize,
+    next_partition: AtomicU64,
+    entropy: Mutex<Entropy>,
+    compressors: Mutex<Vec<Compressor>>,
+    events: Option<Events>,
+}
+
+/// Takes records; takes none, but settles what it has; has ended.
+const OPEN: usize = 0;
+const CLOSING: usize = 1;
+const ENDED: usize = 2;
+
+struct NotifyWaker(Arc<Notify>);
+
+impl Wake for NotifyWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(
+        cluster: Cluster,
+        settings: ProducerSettings,
+        partitioner: Option<Box<dyn Partitioner>>,
+        events: Option<Events>,
+    ) -> Arc<Self> {
+        let idempotent = settings.idempotence;
+        let limits = Limits {
+            batch_size: settings.batch_size,
+            max_batch: settings.max_request_size,
+            linger: settings.linger,
+            delivery_timeout: settings.delivery_timeout,
+            idempotent,
+            // Without sequence numbers a retry could overtake the batch behind it; with acks=0 nothing is retried.
+            max_in_flight: if idempotent || settings.acks == Acks::None { settings.max_in_flight } else { 1 },
+            compression: settings.compression.codec(),
+        };
+        let entropy = cluster.net().fork_entropy();
+        Arc::new(Self {
+            memory: Memory::new(settings.buffer_memory),
+            limits: Arc::new(limits),
+            settings,
+            partitioner,
+            unawaited: Arc::default(),
+            topics: ArcSwap::default(),
+            changing: Mutex::default(),
+            lanes: Mutex::default(),
+            deadlines: Agenda::default(),
+            wake: Arc::new(Notify::new()),
+            identity: Mutex::new(None),
+            renew: AtomicBool::new(false),
+            tally: Mutex::default(),
+            unsettled: watch::Sender::new(0),
+            state: AtomicUsize::new(OPEN),
+            next_partition: AtomicU64::new(0),
+            entropy: Mutex::new(entropy),
+            compressors: Mutex::default(),
+            events,
+            cluster,
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OPEN && !self.cluster.is_closed()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Takes no more records, and sends what it has without delay.
+    pub(crate) fn begin_close(&self) {
+        self.state.fetch_max(CLOSING, Ordering::AcqRel);
+        self.memory.close();
+        self.hurry();
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CLOSING || self.cluster.is_closed()
+    }
+
+    /// Gives up whatever is left, and ends the connections.
+    pub(crate) fn end(&self) {
+        self.begin_close();
+        self.state.store(ENDED, Ordering::Release);
+        self.abandon(&Error::new(ErrorKind::Closed, "the producer was closed before the batch was delivered"));
+        self.wake_lanes();
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<Arc<TopicState>> {
+        self.topics.load().get(name).cloned()
+    }
+
+    /// The state of a topic that the metadata knows, made if need be.
+    pub(crate) fn add_topic(self: &Arc<Self>, view: &TopicView) -> Arc<TopicState> {
+        let guard = lock(&self.changing);
+        let mut topics = BTreeMap::clone(&self.topics.load());
+        let known =
+            topics.get(&view.name).filter(|known| known.id == view.id || view.id.is_zero() || known.id.is_zero());
+        let topic = match known {
+            Some(topic) => topic.clone(),
+            None => {
+                let sticky = Sticky::new(lock(&self.entropy).fork());
+                let topic = TopicState::new(view.name.clone(), view.id, sticky);
+                topics.insert(view.name.clone(), topic.clone());
+                self.topics.store(Arc::new(topics));
+                topic
+            }
+        };
+        self.grow(&topic, view);
+        drop(guard);
+        self.update_leaders(&topic, &self.cluster.view());
+        topic
+    }
+
+    fn grow(&self, topic: &TopicState, view: &TopicView) {
+        let known = topic.partitions.load();
+        if view.partitions.len() <= known.len() {
+            return;
+        }
+        let before = known.len();
+        let mut partitions = Vec::clone(&known);
+        for index in before..view.partitions.len() {
+            let name = TopicPartition::new(topic.name.clone(), i32::try_from(index).unwrap_or(i32::MAX));
+            let mut queue = Accumulator::new(name.clone(), self.limits.clone(), self.unawaited.clone());
+            if let Some(identity) = *lock(&self.identity) {
+                queue.on_producer_id(identity);
+            }
+            let number = self.next_partition.fetch_add(1, Ordering::Relaxed);
+            partitions.push(Partition::new(number, name, topic.id, queue));
+        }
+        let count = partitions.len();
+        topic.partitions.store(Arc::new(partitions));
+        if before > 0 {
+            self.tell(&ProducerEvent::PartitionsAdded { topic: topic.name.clone(), partitions: count });
+        }
+    }
+
+    /// The metadata changed: partitions follow their leaders, topics grow or turn out to be other ones.
+    pub(crate) fn on_view(self: &Arc<Self>, view: &ClusterView) {
+        for (name, topic) in self.topics.load().iter() {
+            let Some(seen) = view.topic(name).filter(|seen| seen.error.is_none()) else { continue };
+            if seen.id != topic.id && !seen.id.is_zero() && !topic.id.is_zero() {
+                self.on_recreated(topic, seen);
+            } else {
+                let guard = lock(&self.changing);
+                self.grow(topic, seen);
+                drop(guard);
+                self.update_leaders(topic, view);
+            }
+        }
+        // A broker that was gone may be back, at another address.
+        self.wake_lanes();
+    }
+
+    fn wake_lanes(&self) {
+        lock(&self.lanes).values().for_each(|lane| lane.wake());
+    }
+
+    /// A topic was deleted, and one of the same name created: nothing that was meant for the old one goes to the new.
+    fn on_recreated(self: &Arc<Self>, old: &TopicState, new: &TopicView) {
+        old.replace();
+        let guard = lock(&self.changing);
+        let mut topics = BTreeMap::clone(&self.topics.load());
+        topics.remove(&old.name);
+        self.topics.store(Arc::new(topics));
+        drop(guard);
+        let text = format!("topic \"{}\" was deleted and created again", old.name);
+        let cause = Error::new(ErrorKind::Broker, text).with_code(milena_protocol::ErrorCode::UNKNOWN_TOPIC_ID);
+        for partition in old.partitions.load().iter() {
+            let settled = partition.lock().queue.abandon(&cause);
+            self.settle(settled);
+        }
+        self.tell(&ProducerEvent::TopicRecreated { topic: old.name.clone() });
+        self.add_topic(new);
+    }
+
+    fn update_leaders(self: &Arc<Self>, topic: &TopicState, view: &ClusterView) {
+        for partition in topic.partitions.load().iter() {
+            let leader = view.partition(&partition.name).and_then(|partition| partition.leader);
+            let mut state = partition.lock();
+            if state.broker() != leader {
+                let lane = leader.map(|leader| self.lane(leader));
+                state.move_to(partition, lane);
+            }
+        }
+    }
+
+    fn lane(self: &Arc<Self>, broker: i32) -> Arc<Lane> {
+        let mut lanes = lock(&self.lanes);
+        let lane = lanes.entry(broker).or_insert_with(|| {
+            let wake = Arc::new(Notify::new());
+            let lane = Lane::new(broker, Waker::from(Arc::new(NotifyWaker(wake.clone()))));
+            let net = self.cluster.net().clone();
+            let sender = Sender::new(self.clone(), lane.clone());
+            net.runtime.spawn(Box::pin(connection::run(net.clone(), wake, sender)));
+            lane
+        });
+        lane.clone()
+    }
+
+    /// The producer id, once there is one.
+    pub(crate) fn needs_producer_id(&self) -> bool {
+        self.limits.idempotent && (lock(&self.identity).is_none() || self.renew.load(Ordering::Acquire))
+    }
+
+    /// A partition has used up its epochs.
+    pub(crate) fn request_producer_id(&self) {
+        self.renew.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn on_producer_id(&self, identity: Identity) {
+        self.renew.store(false, Ordering::Release);
+        let guard = lock(&self.changing);
+        *lock(&self.identity) = Some(identity);
+        drop(guard);
+        self.each_partition(|partition| {
+            let mut state = partition.lock();
+            state.queue.on_producer_id(identity);
+            state.schedule(partition);
+        });
+    }
+
+    /// Every open batch goes out without waiting for more records.
+    pub(crate) fn hurry(&self) {
+        self.each_partition(|partition| {
+            let mut state = partition.lock();
+            state.queue.hurry();
+            state.schedule(partition);
+        });
+    }
+
+    /// Every batch that is not settled yet.
+    pub(crate) fn outcomes(&self) -> Vec<Arc<Outcome>> {
+        let mut outcomes = Vec::new();
+        self.each_partition(|partition| outcomes.extend(partition.lock().queue.outcomes()));
+        outcomes
+    }
+
+    fn abandon(&self, cause: &Error) {
+        self.each_partition(|partition| {
+            let settled = partition.lock().queue.abandon(cause);
+            self.settle(settled);
+        });
+    }
+
+    fn each_partition(&self, mut visit: impl FnMut(&Arc<Partition>)) {
+        for topic in self.topics.load().values() {
+            topic.partitions.load().iter().for_each(&mut visit);
+        }
+    }
+
+    /// A batch was opened in this partition, which the caller holds the lock of.
+    pub(crate) fn on_opened(&self) {
+        self.unsettled.send_modify(|count| *count += 1);
+    }
+
+    /// Tells outcomes. Without any lock held.
+    pub(crate) fn settle(&self, settled: impl IntoIterator<Item = Settled>) {
+        for settled in settled {
+            lock(&self.tally).add(settled.records, &settled.result);
+            if settled.tell() {
+                self.unsettled.send_modify(|count| *count -= 1);
+            }
+        }
+    }
+
+    /// Tells how many batches have no outcome yet.
+    pub(crate) fn unsettled(&self) -> watch::Receiver<usize> {
+        self.unsettled.subscribe()
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        *lock(&self.tally)
+    }
+
+    pub(crate) fn tell(&self, event: &ProducerEvent) {
+        if let Some(events) = &self.events {
+            events(event);
+        }
+    }
+
+    /// A compressor for work away from the connections; to be given back.
+    pub(crate) fn compressor(&self) -> Compressor {
+        lock(&self.compressors).pop().unwrap_or_else(|| self.new_compressor())
+    }
+
+    pub(crate) fn new_compressor(&self) -> Compressor {
+        Compressor::new(self.limits.compression, self.settings.compression_level())
+    }
+
+    pub(crate) fn return_compressor(&self, compressor: Compressor) {
+        lock(&self.compressors).push(compressor);
+    }
+
+    pub(crate) fn retry_delay(&self, failures: u32) -> Duration {
+        self.cluster.retry_delay(failures)
+    }
+}

@@ -1,0 +1,56 @@
+//! A topic and the number of one of its partitions. Pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// One partition of a topic. Cheap to clone; displays as `orders-3`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TopicPartition {
+    topic: Arc<str>,
+    partition: i32,
+}
+
+impl TopicPartition {
+    /// Partition `partition`, counted from 0, of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+
+    /// The name of the topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The number of the partition, from 0.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    pub(crate) fn topic_name(&self) -> &Arc<str> {
+        &self.topic
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+impl From<(&str, i32)> for TopicPartition {
+    fn from((topic, partition): (&str, i32)) -> Self {
+        Self::new(topic, partition)
+    }
+}
+
+impl From<(String, i32)> for TopicPartition {
+    fn from((topic, partition): (String, i32)) -> Self {
+        Self::new(topic, partition)
+    }
+}
+
+impl From<&TopicPartition> for TopicPartition {
+    fn from(topic_partition: &TopicPartition) -> Self {
+        topic_partition.clone()
+    }
+}
