@@ -9,8 +9,9 @@ use milena_protocol::messages::create_topics::{CreatableTopic, CreateTopicsReque
 use milena_protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 
 use crate::backoff::Backoff;
-use crate::clock::{Clock, SystemClock};
-use crate::cluster::{Cluster, ClusterSettings};
+use crate::clock::Clock;
+use crate::clock::system::SystemClock;
+use crate::cluster::{Cluster, ClusterSettings, UNKNOWN_TOPIC};
 use crate::config::{Config, client_setters};
 use crate::consumer::ConsumerBuilder;
 use crate::entropy::Entropy;
@@ -165,7 +166,7 @@ impl Client {
         if self.cluster.is_closed() {
             return Err(Error::closed("client"));
         }
-        let within = self.api_timeout()?.min(Duration::from_secs(10));
+        let within = self.api_timeout()?.min(UNKNOWN_TOPIC);
         let view = self.cluster.topic(&topic.into(), within).await?;
         let count = i32::try_from(view.partitions.len()).unwrap_or(i32::MAX);
         Ok((0..count).map(|partition| TopicPartition::new(view.name.clone(), partition)).collect())
@@ -218,10 +219,7 @@ impl Client {
                             Some((ErrorCode::NONE, _)) => return Ok(()),
                             Some((code, text)) => {
                                 let error = Error::broker(doing, code, broker);
-                                match text {
-                                    Some(text) => error.with_source(BrokerText::new(&text)),
-                                    None => error,
-                                }
+                                error.with_broker_text(text.as_deref())
                             }
                             None => Error::new(
                                 ErrorKind::Protocol,
@@ -268,24 +266,6 @@ impl Client {
         Ok(self.config.client()?.default_api_timeout)
     }
 }
-
-/// What a broker wrote beside its error code: shortened, and without what could confuse a terminal or a log.
-#[derive(Debug)]
-pub(crate) struct BrokerText(String);
-
-impl BrokerText {
-    pub(crate) fn new(text: &str) -> Self {
-        Self(text.chars().take(1024).flat_map(char::escape_debug).collect())
-    }
-}
-
-impl std::fmt::Display for BrokerText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BrokerText {}
 
 /// Settings and seams of a [`Client`].
 #[must_use = "a builder does nothing until `connect`"]

@@ -1,6 +1,8 @@
-//! The clock seam: monotonic time for every timer, wall time for record timestamps only. IO.
+//! The clock seam: monotonic time for every timer, wall time for record timestamps only. Pure.
 
 use std::time::{Duration, SystemTime};
+
+pub(crate) mod system;
 
 /// Monotonic time, as a duration since the clock started.
 pub type Time = Duration;
@@ -15,29 +17,6 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Wall time, for record timestamps. It may jump.
     fn wall(&self) -> SystemTime;
-}
-
-/// tokio's monotonic clock and the system's wall clock.
-pub(crate) struct SystemClock {
-    start: tokio::time::Instant,
-}
-
-impl SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the adapter")]
-    pub(crate) fn start() -> Self {
-        Self { start: tokio::time::Instant::now() }
-    }
-}
-
-impl Clock for SystemClock {
-    fn now(&self) -> Time {
-        self.start.elapsed()
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "this is the adapter")]
-    fn wall(&self) -> SystemTime {
-        SystemTime::now()
-    }
 }
 
 /// Milliseconds since the Unix epoch, as records carry them.

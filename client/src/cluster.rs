@@ -28,6 +28,10 @@ use coordinators::Coordinators;
 use metadata::{ClusterView, TopicView};
 use metadata_refresh::MetadataRefresh;
 
+/// How long a topic that no broker knows is looked for, however patient the caller is: a wrong name should not take a minute to
+/// show.
+pub(crate) const UNKNOWN_TOPIC: Duration = Duration::from_secs(10);
+
 /// How the cluster is found and kept in view.
 #[derive(Debug, Clone)]
 pub(crate) struct ClusterSettings {

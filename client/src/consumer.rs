@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 
 use crate::client::Client;
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::config::{AutoOffsetReset, Config, IsolationLevel, consumer_setters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -42,9 +43,6 @@ pub use self::stream::RecordStream;
 
 use self::assignment::Assignment;
 use self::shared::{OnEvent, Parts, Shared};
-
-/// How long a topic that is asked for may be unknown to the brokers.
-const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Settings and partitions of a [`Consumer`].
 #[must_use = "a builder does nothing until `build`"]
@@ -143,7 +141,7 @@ impl ConsumerBuilder {
             }
         }
         for partition in partitions.keys() {
-            let topic = cluster.topic(partition.topic_name(), TOPIC_PATIENCE).await?;
+            let topic = cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
             let count = topic.partitions.len();
             if usize::try_from(partition.partition()).is_ok_and(|number| number < count) {
                 continue;

@@ -135,6 +135,14 @@ impl Error {
         Self::new(ErrorKind::Broker, format!("{doing} failed: {code} from broker {broker}")).with_code(code)
     }
 
+    /// What a broker wrote beside its error code becomes the source.
+    pub(crate) fn with_broker_text(self, text: Option<&str>) -> Self {
+        match text {
+            Some(text) => self.with_source(BrokerText::new(text)),
+            None => self,
+        }
+    }
+
     /// `owner` is closed.
     pub(crate) fn closed(owner: &str) -> Self {
         Self::new(ErrorKind::Closed, format!("the {owner} is closed"))
@@ -206,6 +214,24 @@ impl StdError for Error {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
+
+/// What a broker wrote beside its error code: shortened, and without what could confuse a terminal or a log.
+#[derive(Debug)]
+struct BrokerText(String);
+
+impl BrokerText {
+    fn new(text: &str) -> Self {
+        Self(text.chars().take(1024).flat_map(char::escape_debug).collect())
+    }
+}
+
+impl std::fmt::Display for BrokerText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BrokerText {}
 
 #[cfg(test)]
 mod tests {

@@ -59,8 +59,8 @@ pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Time};
 pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};
 pub use consumer::{
-    Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl, ConsumerEvent, ConsumerRecord, Headers, Iter, Offsets,
-    Position, RecordStream, RecordView,
+    Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl, ConsumerEvent, ConsumerRecord, Headers, Iter,
+    Offsets, Position, RecordStream, RecordView,
 };
 pub use error::{Error, ErrorKind, Result, Written};
 pub use milena_protocol::{ApiKey, ErrorCode};

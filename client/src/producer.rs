@@ -11,6 +11,7 @@ use milena_protocol::records::{HEADER_LEN, NewRecord};
 
 use crate::client::Client;
 use crate::clock::{Time, to_millis};
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::config::{Acks, Compression, Config, producer_setters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -19,6 +20,7 @@ mod accumulator;
 mod batch;
 mod delivery;
 mod driver;
+mod event;
 mod lane;
 mod memory;
 mod partitioner;
@@ -31,6 +33,7 @@ mod topic;
 mod verdict;
 
 pub use delivery::{Delivery, Receipt};
+pub use event::ProducerEvent;
 pub use partitioner::Partitioner;
 pub use record::{Record, TopicRef};
 pub use topic::Topic;
@@ -39,9 +42,6 @@ use partitioner::partition_for_key;
 use segment::Segment;
 use shared::{Events, Shared};
 use topic::{Partition, TopicState};
-
-/// How long an unknown topic is looked for at most, whatever `max.block.ms` says: a wrong name should not take a minute to show.
-const UNKNOWN_TOPIC: Duration = Duration::from_secs(10);
 
 /// Sends records. Clones are cheap and share everything.
 ///
@@ -65,31 +65,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.begin_close();
     }
-}
-
-/// What happened to a producer beside its deliveries.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum ProducerEvent {
-    /// A topic was deleted and created again. What was queued for the old one has failed: not written what was not sent yet,
-    /// maybe written the rest.
-    TopicRecreated {
-        /// Its name.
-        topic: Arc<str>,
-    },
-    /// A topic has more partitions now: keys may go to other ones than before.
-    PartitionsAdded {
-        /// Its name.
-        topic: Arc<str>,
-        /// How many it has now.
-        partitions: usize,
-    },
-    /// Sequence numbers of a partition start anew: a batch was given up after it was sent, or the broker has lost what it knew
-    /// about this producer. Nothing more is lost than what its deliveries say.
-    EpochBumped {
-        /// The partition.
-        partition: TopicPartition,
-    },
 }
 
 /// How all records of a producer ended.

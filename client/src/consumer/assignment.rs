@@ -410,3 +410,6 @@ pub(crate) fn not_assigned(name: &TopicPartition) -> Error {
     let text = format!("{name} is not assigned to this consumer");
     Error::new(ErrorKind::PartitionLost, text).with_topic_partition(name.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use super::coordinator;
 use super::offsets::Offsets;
 use super::positions::Position;
 use super::shared::Shared;
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
@@ -69,7 +70,7 @@ impl ConsumerControl {
         self.0.open()?;
         let group = self.0.group("asking for committed offsets")?;
         for partition in partitions {
-            self.0.cluster.topic(partition.topic_name(), super::TOPIC_PATIENCE).await?;
+            self.0.cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
         }
         let deadline = self.0.now() + self.0.api_timeout;
         let found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;

@@ -100,7 +100,10 @@ mod tests {
     fn budget() -> (Arc<FetchBudget>, Arc<AtomicUsize>) {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = calls.clone();
-        (FetchBudget::new(100, Box::new(move || drop(counted.fetch_add(1, Ordering::SeqCst)))), calls)
+        let on_room = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        (FetchBudget::new(100, Box::new(on_room)), calls)
     }
 
     #[test]

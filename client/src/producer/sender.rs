@@ -15,14 +15,13 @@ use milena_protocol::messages::produce::{
 use milena_protocol::primitives::Records;
 use tracing::debug;
 
-use super::ProducerEvent;
 use super::accumulator::{Answer, Next, Sending};
 use super::delivery::{BatchReceipt, Failure};
+use super::event::ProducerEvent;
 use super::lane::Lane;
 use super::shared::Shared;
 use super::topic::Partition;
 use super::verdict::{Verdict, verdict};
-use crate::client::BrokerText;
 use crate::clock::Time;
 use crate::config::Acks;
 use crate::error::{Error, ErrorKind, Result};
@@ -190,12 +189,8 @@ impl Sender {
     fn failure(&self, partition: &Partition, answer: &PartitionProduceResponse) -> Failure {
         let error = |text: Option<&String>| {
             let doing = format_args!("produce to {}", partition.name);
-            let error =
-                Error::broker(doing, answer.error_code, self.lane.broker).with_topic_partition(partition.name.clone());
-            match text {
-                Some(text) => error.with_source(BrokerText::new(text)),
-                None => error,
-            }
+            let error = Error::broker(doing, answer.error_code, self.lane.broker);
+            error.with_topic_partition(partition.name.clone()).with_broker_text(text.map(String::as_str))
         };
         let named = answer.record_errors.iter().filter_map(|record| {
             let index = u32::try_from(record.batch_index).ok()?;

@@ -10,9 +10,9 @@ use arc_swap::ArcSwap;
 use milena_protocol::compression::Compressor;
 use tokio::sync::{Notify, watch};
 
-use super::ProducerEvent;
 use super::accumulator::{Accumulator, Limits, Settled};
 use super::delivery::{Outcome, Tally, Unawaited};
+use super::event::ProducerEvent;
 use super::lane::{Agenda, Lane};
 use super::memory::Memory;
 use super::partitioner::{Partitioner, Sticky};
