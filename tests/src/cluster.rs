@@ -1,0 +1,179 @@
+//! The cluster a behaviour test runs against: `MILENA_TEST_CLUSTER` chooses which kind.
+//!
+//! ```ignore
+//! let cluster = TestCluster::shared().await;          // or own(), for a test that kills brokers
+//! let client = Client::connect(&cluster.bootstrap()).await?;
+//! let topic = cluster.topic("orders", 3).await;
+//! ```
+
+mod raw;
+mod topics;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use milena_mock_broker::MockCluster;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+use crate::real_kafka::{RealKafka, Settings};
+
+pub use topics::Logged;
+
+/// Which kind of cluster the tests use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The mock cluster in the test process: the default.
+    Mock,
+    /// Three Apache Kafka brokers, started and stopped by the tests.
+    Real,
+}
+
+impl Choice {
+    /// Reads `MILENA_TEST_CLUSTER`.
+    ///
+    /// # Errors
+    /// It names something else; the error names the choices.
+    pub fn from_environment() -> Result<Self, String> {
+        match std::env::var("MILENA_TEST_CLUSTER").as_deref() {
+            Err(_) => Self::parse(""),
+            Ok(text) => Self::parse(text),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "mock" => Ok(Self::Mock),
+            "real" => Ok(Self::Real),
+            other => Err(format!("MILENA_TEST_CLUSTER={other} is neither `mock` (the default) nor `real`")),
+        }
+    }
+}
+
+/// A three-broker cluster of the chosen kind, with the broker ids 1, 2 and 3. Topics are not created by themselves.
+///
+/// Its methods panic when something fails, with the reason: a test without a cluster has nothing left to say.
+pub struct TestCluster {
+    kind: Kind,
+    /// Given back when the cluster, the field before it, is gone.
+    _turn: Option<SemaphorePermit<'static>>,
+}
+
+enum Kind {
+    Mock(MockCluster),
+    Real(Arc<RealKafka>),
+}
+
+/// One real cluster of a test's own at a time, beside the shared one: three JVMs each.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+impl TestCluster {
+    /// For tests that leave the brokers alone. On a real Kafka all of a test process share one cluster, so topics and
+    /// groups need [`unique`](Self::unique) names; a mock cluster is new each time.
+    pub async fn shared() -> Self {
+        static SHARED: OnceCell<Result<Arc<RealKafka>, String>> = OnceCell::const_new();
+        let kind = match choice() {
+            Choice::Mock => Kind::Mock(mock(1).await),
+            Choice::Real => {
+                let start =
+                    async || RealKafka::start(Settings::default()).await.map(Arc::new).map_err(|e| e.to_string());
+                match SHARED.get_or_init(start).await {
+                    Ok(cluster) => Kind::Real(Arc::clone(cluster)),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        Self { kind, _turn: None }
+    }
+
+    /// For tests that kill, stop or freeze brokers: a cluster of its own, gone when this is dropped.
+    pub async fn own() -> Self {
+        Self::own_with_min_insync(1).await
+    }
+
+    /// Like [`own`](Self::own), with another `min.insync.replicas` than 1 for its topics.
+    pub async fn own_with_min_insync(replicas: usize) -> Self {
+        match choice() {
+            Choice::Mock => Self { kind: Kind::Mock(mock(replicas).await), _turn: None },
+            Choice::Real => {
+                let turn = TURN.acquire().await.expect("nobody closes it");
+                let settings = Settings::default().property("min.insync.replicas", &replicas.to_string());
+                let cluster = RealKafka::start(settings).await.unwrap_or_else(|error| panic!("{error}"));
+                Self { kind: Kind::Real(Arc::new(cluster)), _turn: Some(turn) }
+            }
+        }
+    }
+
+    /// The addresses of all brokers, as `Client::connect` wants them.
+    pub fn bootstrap(&self) -> String {
+        match &self.kind {
+            Kind::Mock(cluster) => cluster.bootstrap(),
+            Kind::Real(cluster) => cluster.bootstrap(),
+        }
+    }
+
+    /// Whether this is Apache Kafka.
+    pub fn is_real(&self) -> bool {
+        matches!(self.kind, Kind::Real(_))
+    }
+
+    /// The mock cluster, for what only it can do: faults, the journal, a look at the logs.
+    pub fn mock(&self) -> Option<&MockCluster> {
+        match &self.kind {
+            Kind::Mock(cluster) => Some(cluster),
+            Kind::Real(_) => None,
+        }
+    }
+
+    /// Kills a broker without warning (`kill -9`); another one becomes leader of its partitions.
+    pub async fn crash(&self, id: i32) {
+        match &self.kind {
+            Kind::Mock(cluster) => cluster.broker(id).crash(),
+            Kind::Real(cluster) => cluster.crash(id).await.unwrap_or_else(|error| panic!("crash: {error}")),
+        }
+    }
+
+    /// Starts a crashed broker again, with its data, and returns when it serves.
+    pub async fn restart(&self, id: i32) {
+        match &self.kind {
+            Kind::Mock(cluster) => cluster.broker(id).restart(),
+            Kind::Real(cluster) => cluster.restart(id).await.unwrap_or_else(|error| panic!("restart: {error}")),
+        }
+    }
+
+    /// A name for a topic or a group that no other test of this process uses.
+    pub fn unique(&self, name: &str) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+fn choice() -> Choice {
+    Choice::from_environment().unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn mock(min_insync: usize) -> MockCluster {
+    let started = MockCluster::builder().brokers(3).min_insync(min_insync).start().await;
+    started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
+}
+
+/// Says on standard error, even where the test runner captures a test's output, that a test does not run and why.
+pub fn skipped(test: &str, reason: &str) {
+    let line = format!("skipped {test}: {reason}\n");
+    if let Err(error) = std::io::stderr().write_all(line.as_bytes()) {
+        panic!("{line}, and standard error is closed: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Choice;
+
+    #[test]
+    fn an_unknown_cluster_is_refused_with_the_choices() {
+        assert_eq!(Choice::parse("").unwrap(), Choice::Mock);
+        assert_eq!(Choice::parse("real").unwrap(), Choice::Real);
+        let error = Choice::parse("Real").unwrap_err();
+        assert!(error.contains("Real") && error.contains("`mock`") && error.contains("`real`"), "{error}");
+    }
+}

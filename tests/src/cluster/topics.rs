@@ -1,0 +1,241 @@
+//! Topics as a test makes, moves and looks at them: without the client, so that a mistake of the client cannot hide itself.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
+use milena_protocol::records::Batches;
+
+use super::raw::{ask, ask_by_hand};
+use super::{Kind, TestCluster};
+use crate::eventually::eventually;
+
+const METADATA: i16 = 9;
+const CREATE_TOPICS: i16 = 5;
+/// The last version that names topics.
+const FETCH: i16 = 12;
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// A record as it is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Where.
+    pub offset: i64,
+    /// Its timestamp, to the millisecond.
+    pub timestamp: SystemTime,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Option<Bytes>,
+    /// Its headers, in their order.
+    pub headers: Vec<(String, Option<Bytes>)>,
+    /// How many records its batch has, and how many bytes as it is stored.
+    pub batch: (i32, usize),
+    /// The number of the codec of its batch.
+    pub codec: i16,
+}
+
+impl Logged {
+    /// Its value as text.
+    pub fn text(&self) -> &str {
+        self.value.as_deref().map_or("", |value| std::str::from_utf8(value).expect("text"))
+    }
+}
+
+impl TestCluster {
+    /// Creates a topic that no other test has, with three replicas, and returns its name once every broker knows its leaders.
+    pub async fn topic(&self, name: &str, partitions: i32) -> String {
+        self.topic_with(name, partitions, &[]).await
+    }
+
+    /// Like [`topic`](Self::topic), with topic settings by Kafka's names.
+    pub async fn topic_with(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
+        let name = self.unique(name);
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).to_owned(),
+            value: Some((*value).to_owned()),
+        };
+        let topic = CreatableTopic {
+            name: name.clone(),
+            num_partitions: partitions,
+            replication_factor: 3,
+            configs: configs.iter().map(config).collect(),
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 20_000, validate_only: false };
+        let answer = self.ask_any(async |address| ask(address, CREATE_TOPICS, &request).await).await;
+        let topic = &answer.topics[0];
+        assert_eq!(topic.error_code, ErrorCode::NONE, "creating {name}: {:?}", topic.error_message);
+        eventually(&format!("every broker to know the leaders of {name}"), async || {
+            for address in self.bootstrap().split(',') {
+                let known = partitions_of(address, &name).await.unwrap_or_default();
+                let led = known.iter().filter(|partition| partition.leader_id >= 0).count();
+                if led != partitions as usize {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        name
+    }
+
+    /// The id of the broker that leads a partition.
+    pub async fn leader(&self, topic: &str, partition: i32) -> i32 {
+        eventually(&format!("{topic}-{partition} to have a leader"), async || {
+            Some(self.partition(topic, partition).await?.leader_id).filter(|leader| *leader >= 0)
+        })
+        .await
+    }
+
+    /// The ids of the brokers whose copies of a partition are in sync.
+    pub async fn in_sync(&self, topic: &str, partition: i32) -> Vec<i32> {
+        self.partition(topic, partition).await.map(|partition| partition.isr_nodes).unwrap_or_default()
+    }
+
+    /// Makes another replica the leader, without any broker going down, and returns it once every broker knows.
+    pub async fn move_leader(&self, topic: &str, partition: i32) -> i32 {
+        let known = self.partition(topic, partition).await.expect("the partition exists");
+        let next = *known.isr_nodes.iter().find(|id| **id != known.leader_id).expect("a follower is in sync");
+        match &self.kind {
+            Kind::Mock(cluster) => cluster.partition(topic, partition).elect(next),
+            Kind::Real(_) => self.prefer(topic, partition, next, &known.replica_nodes).await,
+        }
+        eventually(&format!("every broker to know that {topic}-{partition} is led by {next}"), async || {
+            for address in self.bootstrap().split(',') {
+                let known = partitions_of(address, topic).await.ok()?;
+                let leader = known.iter().find(|known| known.partition_index == partition)?.leader_id;
+                if leader != next {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        next
+    }
+
+    /// Puts a replica first in the list of replicas, then elects that one.
+    async fn prefer(&self, topic: &str, partition: i32, next: i32, replicas: &[i32]) {
+        const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
+        const ELECT_LEADERS: i16 = 43;
+        let mut body = 20_000_i32.to_be_bytes().to_vec();
+        body.extend(one_partition(topic));
+        body.extend(partition.to_be_bytes());
+        body.push(replicas.len() as u8 + 1);
+        let others = replicas.iter().filter(|id| **id != next);
+        body.extend([next].iter().chain(others).flat_map(|id| id.to_be_bytes()));
+        body.extend([0; 3]); // tags: of the partition, of the topic, of the request
+        let code =
+            self.ask_any(async |address| ask_by_hand(address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await).await;
+        assert_eq!(code, 0, "alter the replicas of {topic}-{partition}");
+
+        let mut body = vec![0]; // the preferred one
+        body.extend(one_partition(topic));
+        body.extend(partition.to_be_bytes());
+        body.push(0); // tags of the topic
+        body.extend(20_000_i32.to_be_bytes());
+        body.push(0); // tags of the request
+        let code = self.ask_any(async |address| ask_by_hand(address, ELECT_LEADERS, 2, &body).await).await;
+        assert_eq!(code, 0, "elect a leader of {topic}-{partition}");
+    }
+
+    /// All records of a partition that are in the log for good, oldest first, in the leader's own words.
+    pub async fn log(&self, topic: &str, partition: i32) -> Vec<Logged> {
+        let (mut records, mut offset) = (Vec::new(), 0);
+        loop {
+            let what = format!("the leader of {topic}-{partition} to answer a fetch");
+            let data = eventually(&what, async || self.fetch(topic, partition, offset, LARGEST).await).await;
+            offset = offset.max(data.log_start_offset);
+            for batch in Batches::new(data.records.map(|records| records.into_bytes()).unwrap_or_default()) {
+                let batch = batch.expect("a batch");
+                assert!(batch.has_valid_crc(), "a batch of {topic}-{partition} is damaged");
+                let header = *batch.header();
+                let set = batch.records(LARGEST).expect("records");
+                for record in &set {
+                    let record = record.expect("a record");
+                    records.push(Logged {
+                        offset: record.offset,
+                        timestamp: SystemTime::UNIX_EPOCH + Duration::from_millis(record.timestamp as u64),
+                        key: record.key.map(Bytes::copy_from_slice),
+                        value: record.value.map(Bytes::copy_from_slice),
+                        headers: record
+                            .headers
+                            .map(|(name, value)| (name.to_owned(), value.map(Bytes::copy_from_slice)))
+                            .collect(),
+                        batch: (header.record_count, batch.bytes().len()),
+                        codec: header.attributes.0 & 7,
+                    });
+                }
+                offset = header.next_offset();
+            }
+            if offset >= data.high_watermark {
+                return records;
+            }
+        }
+    }
+
+    /// The offset behind the last record of a partition that is in the log for good.
+    pub async fn end(&self, topic: &str, partition: i32) -> i64 {
+        let what = format!("the leader of {topic}-{partition} to answer a fetch");
+        eventually(&what, async || self.fetch(topic, partition, 0, 1).await).await.high_watermark
+    }
+
+    async fn fetch(&self, topic: &str, partition: i32, offset: i64, most_bytes: usize) -> Option<PartitionData> {
+        let leader = self.partition(topic, partition).await?.leader_id;
+        let address = self.address(leader)?;
+        let partition = FetchPartition {
+            partition,
+            fetch_offset: offset,
+            partition_max_bytes: most_bytes as i32,
+            ..Default::default()
+        };
+        let topic = FetchTopic { topic: topic.to_owned(), partitions: vec![partition], ..Default::default() };
+        let request = FetchRequest { max_wait_ms: 0, topics: vec![topic], ..Default::default() };
+        let mut answer = ask(&address, FETCH, &request).await.ok()?;
+        Some(answer.responses.pop()?.partitions.remove(0)).filter(|data| data.error_code.is_none())
+    }
+
+    /// What some broker that is up knows about a partition.
+    async fn partition(&self, topic: &str, partition: i32) -> Option<MetadataResponsePartition> {
+        let known = self.ask_any(async |address| partitions_of(address, topic).await).await;
+        known.into_iter().find(|known| known.partition_index == partition)
+    }
+
+    fn address(&self, broker: i32) -> Option<String> {
+        let index = usize::try_from(broker).ok()?.checked_sub(1)?;
+        self.bootstrap().split(',').nth(index).map(str::to_owned)
+    }
+
+    /// The answer of the first broker that gives one.
+    async fn ask_any<T>(&self, ask: impl AsyncFn(&str) -> io::Result<T>) -> T {
+        let mut failures = Vec::new();
+        for address in self.bootstrap().split(',') {
+            match ask(address).await {
+                Ok(answer) => return answer,
+                Err(error) => failures.push(format!("{address}: {error}")),
+            }
+        }
+        panic!("no broker answers: {failures:?}")
+    }
+}
+
+/// The start of an array of one topic with an array of one partition, in the compact form.
+fn one_partition(topic: &str) -> Vec<u8> {
+    let mut bytes = vec![2, u8::try_from(topic.len() + 1).expect("a short name")];
+    bytes.extend(topic.as_bytes());
+    bytes.push(2);
+    bytes
+}
+
+async fn partitions_of(address: &str, topic: &str) -> io::Result<Vec<MetadataResponsePartition>> {
+    let topics = vec![MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() }];
+    let request =
+        MetadataRequest { topics: Some(topics), allow_auto_topic_creation: false, ..Default::default() };
+    let mut answer = ask(address, METADATA, &request).await?;
+    Ok(answer.topics.pop().map(|topic| topic.partitions).unwrap_or_default())
+}

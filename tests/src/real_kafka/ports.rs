@@ -1,0 +1,108 @@
+//! Which ports the brokers listen on, and the properties that follow from them.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::Error;
+
+/// Below the range from which Linux takes the local ports of outgoing connections (32768 and up): a port stays free
+/// while its broker is down, instead of being lent to some client in the meantime.
+const FIRST: u16 = 12_000;
+const COUNT: u16 = 20_000;
+
+/// Two ports for each of three brokers: one for clients, one for the controller quorum.
+#[derive(Debug)]
+pub(super) struct Ports {
+    clients: [u16; 3],
+    controllers: [u16; 3],
+}
+
+/// Finds free ports; the first three are the given one and its two successors, if one is given.
+pub(super) fn choose(first_port: Option<u16>) -> Result<Ports, Error> {
+    let mut held = Vec::new(); // bound until all are chosen, so that no port is chosen twice
+    let clients = match first_port {
+        None => free(&mut held)?,
+        Some(first) => {
+            let mut ports = [0; 3];
+            for (port, offset) in ports.iter_mut().zip(0..) {
+                *port = first.checked_add(offset).ok_or("ports end at 65535")?;
+                held.push(listen(*port).map_err(|error| format!("port {port} cannot be used: {error}"))?);
+            }
+            ports
+        }
+    };
+    Ok(Ports { clients, controllers: free(&mut held)? })
+}
+
+fn free(held: &mut Vec<TcpListener>) -> Result<[u16; 3], Error> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % u32::from(COUNT)) as u16; // processes that start together look in different places
+    let mut ports = [0; 3];
+    for port in &mut ports {
+        *port = (0..COUNT)
+            .map(|_| {
+                let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) * 7 + u32::from(start);
+                FIRST + (step % u32::from(COUNT)) as u16
+            })
+            .find(|candidate| listen(*candidate).map(|listener| held.push(listener)).is_ok())
+            .ok_or("no free port on 127.0.0.1")?;
+    }
+    Ok(ports)
+}
+
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Ports {
+    pub(super) fn client(&self, id: i32) -> u16 {
+        self.clients[id as usize - 1]
+    }
+
+    /// The properties of one broker, which is a controller too, so that the quorum survives one kill.
+    pub(super) fn properties(&self, id: i32, data: &Path) -> Vec<(String, String)> {
+        let voters: Vec<_> = (1..=3).map(|id| format!("{id}@127.0.0.1:{}", self.controllers[id - 1])).collect();
+        let listeners = format!(
+            "PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
+            self.client(id),
+            self.controllers[id as usize - 1]
+        );
+        let own = [
+            ("process.roles", "broker,controller".to_owned()),
+            ("node.id", id.to_string()),
+            ("controller.quorum.voters", voters.join(",")),
+            ("listeners", listeners),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("log.dirs", data.display().to_string()),
+            ("broker.rack", format!("r{id}")),
+        ];
+        own.into_iter()
+            .chain(SHARED.iter().map(|(n, v)| (*n, (*v).to_owned())))
+            .map(|(n, v)| (n.to_owned(), v))
+            .collect()
+    }
+}
+
+/// The same on every broker: small internal topics, quick groups, and failures noticed in 1.5 s instead of 9.
+const SHARED: &[(&str, &str)] = &[
+    ("auto.create.topics.enable", "false"),
+    ("default.replication.factor", "3"),
+    ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
+    ("offsets.topic.num.partitions", "5"),
+    ("offsets.topic.replication.factor", "3"),
+    ("transaction.state.log.num.partitions", "5"),
+    ("transaction.state.log.replication.factor", "3"),
+    ("transaction.state.log.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "3"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.min.session.timeout.ms", "500"),
+    ("num.network.threads", "1"),
+    ("num.io.threads", "2"),
+    ("log.cleaner.dedupe.buffer.size", "4194304"),
+    ("broker.heartbeat.interval.ms", "200"),
+    ("broker.session.timeout.ms", "1500"),
+    ("controller.quorum.election.timeout.ms", "500"),
+    ("controller.quorum.fetch.timeout.ms", "1000"),
+];
