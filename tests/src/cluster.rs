@@ -1,6 +1,6 @@
 //! The cluster a behaviour test runs against: `MILENA_TEST_CLUSTER` chooses which kind.
 //!
-//! ```ignore
+//! ```text
 //! let cluster = TestCluster::shared().await;          // or own(), for a test that kills brokers
 //! let client = Client::connect(&cluster.bootstrap()).await?;
 //! let topic = cluster.topic("orders", 3).await;

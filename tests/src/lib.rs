@@ -12,3 +12,8 @@ pub mod eventually;
 pub mod layering;
 pub mod proxy;
 pub mod real_kafka;
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

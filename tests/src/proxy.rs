@@ -3,7 +3,7 @@
 //! It is reached through the client's `Connector`, so that it also carries the connections to the brokers that metadata
 //! names:
 //!
-//! ```ignore
+//! ```text
 //! let proxy = Proxy::new();
 //! let client = Client::builder().bootstrap([cluster.bootstrap()]).connector(proxy.connector()).connect().await?;
 //! proxy.lose_next_produce_answer();
