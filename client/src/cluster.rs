@@ -121,7 +121,9 @@ impl Cluster {
                 if left.is_zero() {
                     break;
                 }
-                match self.metadata_from(Peer::Bootstrap(index), Vec::new(), left, false).await {
+                // One that accepts and says nothing must leave time for the others.
+                let share = u32::try_from(settings.bootstrap.len() - index).unwrap_or(1);
+                match self.metadata_from(Peer::Bootstrap(index), Vec::new(), left / share, false).await {
                     Ok(response) => {
                         self.take_over(&response, Vec::new());
                         return Ok(());
@@ -131,8 +133,10 @@ impl Cluster {
                     Err(error) => drop(causes.insert(index, error)),
                 }
             }
+            // What is no Kafka broker will not become one.
+            let hopeless = causes.values().filter(|error| error.kind() == ErrorKind::Protocol).count();
             let pause = settings.retry.delay(round, &mut lock(&self.0.entropy));
-            if net.now() + pause >= deadline {
+            if hopeless == settings.bootstrap.len() || net.now() + pause >= deadline {
                 break;
             }
             tokio::time::sleep(pause).await;
@@ -144,7 +148,6 @@ impl Cluster {
             settings.bootstrap_timeout,
             list.join("; ")
         );
-        // One that is no Kafka broker at all will not become one.
         let kind =
             causes.iter().map(Error::kind).find(|kind| *kind == ErrorKind::Protocol).unwrap_or(ErrorKind::Transport);
         let error = Error::new(kind, text);

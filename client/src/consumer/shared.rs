@@ -24,6 +24,9 @@ use crate::cluster::Cluster;
 use crate::config::ConsumerSettings;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Batches may decompress to so much, however small `fetch.buffer.bytes` is.
+const LEAST_BATCH_LIMIT: usize = 16 << 20;
+
 /// Called with what happens besides records and errors.
 pub(crate) type OnEvent = Box<dyn Fn(&ConsumerEvent) + Send + Sync>;
 
@@ -79,8 +82,8 @@ impl Shared {
         let Parts { cluster, settings, policy, group, api_timeout, assignment, on_event } = parts;
         let fetchers = Arc::new(FetcherWakes::default());
         let wakes = fetchers.clone();
-        // Places in a chunk have 32 bits.
-        let batch_limit = settings.fetch_buffer_bytes.min(u32::MAX as usize);
+        // A small budget must not make batches unreadable that every broker accepts; places in a chunk have 32 bits.
+        let batch_limit = settings.fetch_buffer_bytes.clamp(LEAST_BATCH_LIMIT, u32::MAX as usize);
         let reading = Reading { isolation: settings.isolation_level, check_crcs: settings.check_crcs, batch_limit };
         Arc::new(Self {
             budget: FetchBudget::new(settings.fetch_buffer_bytes, Box::new(move || wakes.wake_all())),
