@@ -141,17 +141,15 @@ impl Cluster {
             }
             tokio::time::sleep(pause).await;
         }
-        let mut causes: Vec<Error> = causes.into_values().collect();
-        let list: Vec<String> = causes.iter().map(Error::to_string).collect();
+        // The causes are part of the text, since there are as many as addresses.
+        let list: Vec<String> = causes.values().map(Error::to_string).collect();
         let text = format!(
             "no bootstrap address answered within {:?} (bootstrap.timeout.ms): {}",
             settings.bootstrap_timeout,
             list.join("; ")
         );
-        let kind =
-            causes.iter().map(Error::kind).find(|kind| *kind == ErrorKind::Protocol).unwrap_or(ErrorKind::Transport);
-        let error = Error::new(kind, text);
-        Err(if causes.is_empty() { error } else { error.with_source(causes.swap_remove(0)) })
+        let is_protocol = causes.values().any(|error| error.kind() == ErrorKind::Protocol);
+        Err(Error::new(if is_protocol { ErrorKind::Protocol } else { ErrorKind::Transport }, text))
     }
 
     pub(crate) fn net(&self) -> &Arc<Net> {
