@@ -152,6 +152,10 @@ fn ask(shared: &Arc<Shared>, replies: &Replies, now: Time) {
 fn on_reply(shared: &Arc<Shared>, reply: Reply) {
     match reply {
         Reply::Offsets(asked, answers) => each(shared, &asked, answers, |shared, asked, found| {
+            if found.is_none() && asked.about < 0 {
+                // Every log has a beginning and an end.
+                return no_answer(shared, asked, None);
+            }
             let policy = shared.reset_policy();
             shared
                 .lock()

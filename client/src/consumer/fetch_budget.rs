@@ -41,6 +41,11 @@ impl FetchBudget {
         })
     }
 
+    /// Whether somebody waits for room; who asks, answers for it.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst)
+    }
+
     fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
         let take = |used: usize| bytes.min(self.limit.saturating_sub(used));
         let spend = |used: usize| Some(used + take(used)).filter(|after| *after > used);
@@ -76,7 +81,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
-        if self.budget.wanted.swap(false, Ordering::SeqCst) {
+        if self.budget.take_wanted() {
             (self.budget.on_room)();
         }
     }

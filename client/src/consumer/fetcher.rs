@@ -220,6 +220,9 @@ impl RequestSource for Fetcher {
         self.versions = None;
         self.in_flight = None;
         self.session.close();
+        if cause.kind() == ErrorKind::Protocol {
+            self.shared.report(cause.clone());
+        }
         // Perhaps others lead its partitions by now.
         self.shared.cluster.request_refresh();
     }

@@ -259,7 +259,15 @@ impl Shared {
     async fn unblock(&self, blocked: Blocked) -> Result<()> {
         match blocked {
             Blocked::Decode(undecoded) => self.decode(&undecoded),
-            Blocked::Empty | Blocked::Stopped => self.readable.notified().await,
+            Blocked::Empty => {
+                // Whoever waits for room because there was something to read may fetch a little now: the application may hold on to
+                // all of it.
+                if self.budget.take_wanted() {
+                    self.fetchers.wake_all();
+                }
+                self.readable.notified().await;
+            }
+            Blocked::Stopped => {}
             Blocked::Failed(error) => {
                 self.failed.store(true, Ordering::Relaxed);
                 return Err(error);
