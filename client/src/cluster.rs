@@ -304,6 +304,11 @@ impl Cluster {
         lock(&self.0.coordinators).on_wrong(group, broker);
     }
 
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub(crate) fn retry_backoff(&self) -> Backoff {
+        self.0.settings.retry
+    }
+
     /// The wait before the next try after `failures` failures in a row.
     pub(crate) fn retry_delay(&self, failures: u32) -> Duration {
         self.0.settings.retry.delay(failures, &mut lock(&self.0.entropy))

@@ -59,8 +59,9 @@ pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Time};
 pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};
 pub use consumer::{
-    Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl, ConsumerEvent, ConsumerRecord, Headers, Iter,
-    Offsets, Position, RecordStream, RecordView,
+    Assignments, Assignor, AssignorError, Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl, ConsumerEvent,
+    ConsumerRecord, Headers, Iter, Member, Offsets, Owned, Position, Rebalance, RebalanceListener, RebalanceReason,
+    RecordStream, RecordView, Topics,
 };
 pub use error::{Error, ErrorKind, Result, Written};
 pub use milena_protocol::{ApiKey, ErrorCode};

@@ -12,6 +12,7 @@ use super::event::ConsumerEvent;
 use super::fetch_buffer::FetchBuffer;
 use super::fetch_session::Wanted;
 use super::fetched::{Fetched, Intake, corrupt_answer};
+use super::holds::Holding;
 use super::lease::{FetchPosition, Lease, LeaseId};
 use super::positions::{Position, Question, ReadPosition, Resolved, Target};
 use crate::clock::Time;
@@ -27,11 +28,32 @@ pub(crate) struct Partition {
     pub(crate) fetch: ReadPosition,
     pub(crate) buffer: FetchBuffer,
     pub(crate) paused: bool,
+    tenure: Tenure,
     /// Whether it is in [`Assignment::line`].
     pub(crate) in_line: bool,
     pub(crate) leader: Option<Leader>,
     topic_id: Uuid,
     high_watermark: Option<i64>,
+}
+
+impl Partition {
+    /// Whether it is read: not before the application was told that it is assigned, and not when it goes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.tenure == Tenure::Open
+    }
+}
+
+/// ```text
+///   Announced ──► Open ──► Ending ──► gone
+///       └─────────────────────▲
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tenure {
+    /// The application is being told, and may still choose where to start.
+    Announced,
+    Open,
+    /// It is being revoked: what was handed out can be finished.
+    Ending,
 }
 
 /// Who leads a partition, and since which epoch.
@@ -44,10 +66,15 @@ pub(crate) struct Leader {
 /// All partitions that are read.
 #[derive(Debug)]
 pub(crate) struct Assignment {
+    /// In the order of their names.
     pub(crate) partitions: Vec<Partition>,
     names: BTreeMap<TopicPartition, usize>,
+    next_lease: u64,
+    pub(crate) holding: Holding,
     /// Those that may have something for the application, in the order of their turns.
     pub(crate) line: VecDeque<usize>,
+    /// Those that left the line because too much is not acknowledged.
+    pub(crate) full: BTreeSet<TopicPartition>,
     /// How many reads have begun.
     pub(crate) reads: u64,
     pub(crate) stopped: bool,
@@ -87,30 +114,14 @@ pub(crate) struct PartitionQuestion {
 
 impl Assignment {
     /// `max_partition_bytes`: as much may wait of each partition before it is not fetched for a while.
-    pub(crate) fn new(partitions: BTreeMap<TopicPartition, Position>, max_partition_bytes: i32) -> Self {
-        let names = partitions.keys().cloned().zip(0..).collect();
-        let partition = |(index, (name, start)): (u64, (TopicPartition, Position))| {
-            let mut lease = Lease::new(LeaseId(index));
-            let fetch = ReadPosition::new(start);
-            if let Some(position) = fetch.fetch_from(Time::ZERO) {
-                lease.start_at(position);
-            }
-            Partition {
-                name,
-                lease,
-                fetch,
-                buffer: FetchBuffer::default(),
-                paused: false,
-                in_line: false,
-                leader: None,
-                topic_id: Uuid::ZERO,
-                high_watermark: None,
-            }
-        };
+    pub(crate) fn new(max_partition_bytes: i32, holding: Holding) -> Self {
         Self {
-            partitions: (0..).zip(partitions).map(partition).collect(),
-            names,
+            partitions: Vec::new(),
+            names: BTreeMap::new(),
+            next_lease: 0,
+            holding,
             line: VecDeque::new(),
+            full: BTreeSet::new(),
             reads: 0,
             stopped: false,
             report: None,
@@ -120,6 +131,104 @@ impl Assignment {
             unknown_topics: BTreeSet::new(),
             max_partition_bytes,
         }
+    }
+
+    /// Reads these partitions too, under new leases. `announced`: not before [`Assignment::open`].
+    pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>, announced: bool) {
+        for (name, start) in partitions {
+            let id = LeaseId(self.next_lease);
+            self.next_lease += 1;
+            let mut lease = Lease::new(id, self.holding.by_record);
+            let fetch = ReadPosition::new(start, id);
+            if let Some(position) = fetch.fetch_from(Time::ZERO) {
+                lease.start_at(position);
+            }
+            self.partitions.push(Partition {
+                name,
+                lease,
+                fetch,
+                buffer: FetchBuffer::default(),
+                paused: false,
+                tenure: if announced { Tenure::Announced } else { Tenure::Open },
+                in_line: false,
+                leader: None,
+                topic_id: Uuid::ZERO,
+                high_watermark: None,
+            });
+        }
+        self.reorder();
+    }
+
+    /// The application knows of everything that was added.
+    pub(crate) fn open(&mut self) {
+        let announced = self.partitions.iter_mut().filter(|partition| partition.tenure == Tenure::Announced);
+        announced.for_each(|partition| partition.tenure = Tenure::Open);
+    }
+
+    /// Hands out and fetches nothing more of any partition. What was handed out can still be finished and committed.
+    pub(crate) fn begin_to_end(&mut self) {
+        for partition in &mut self.partitions {
+            partition.tenure = Tenure::Ending;
+            partition.buffer.clear();
+        }
+    }
+
+    /// Whether the application has a record of any partition.
+    pub(crate) fn is_held(&self) -> bool {
+        self.partitions.iter().any(|partition| partition.lease.is_held())
+    }
+
+    /// All leases end. Records that are still held stay readable; nothing of them can be committed any more.
+    pub(crate) fn end_all(&mut self) {
+        self.partitions.clear();
+        self.full.clear();
+        self.reorder();
+    }
+
+    fn reorder(&mut self) {
+        self.partitions.sort_by(|one, other| one.name.cmp(&other.name));
+        self.names = self.partitions.iter().map(|partition| partition.name.clone()).zip(0..).collect();
+        // Whoever waited in line waits again, in the order of the names.
+        self.line.clear();
+        self.partitions.iter_mut().for_each(|partition| partition.in_line = false);
+        let names: Vec<_> = self.names.keys().cloned().collect();
+        names.iter().for_each(|name| self.line_up(name));
+    }
+
+    pub(crate) fn index_of(&self, name: &TopicPartition) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// Tells of records that were let go of without an acknowledgement.
+    pub(crate) fn tell_dropped(&mut self) {
+        for partition in &mut self.partitions {
+            if let Some(offset) = partition.lease.take_dropped() {
+                let partition = partition.name.clone();
+                self.events.push(ConsumerEvent::Stalled { partition, offset, time_held: None });
+            }
+        }
+    }
+
+    /// Tells which records the application has made no progress with for so long.
+    pub(crate) fn tell_stalled(&mut self, time_held: Duration) {
+        for partition in &self.partitions {
+            if let Some(offset) = partition.lease.earliest_held() {
+                let (partition, time_held) = (partition.name.clone(), Some(time_held));
+                self.events.push(ConsumerEvent::Stalled { partition, offset, time_held });
+            }
+        }
+    }
+
+    /// A topic that is subscribed to does not exist.
+    pub(crate) fn on_unknown_topic(&mut self, topic: &std::sync::Arc<str>) {
+        if self.unknown_topics.insert(topic.to_string()) {
+            self.events.push(ConsumerEvent::UnknownTopic { topic: topic.clone() });
+        }
+    }
+
+    /// It does now.
+    pub(crate) fn on_known_topic(&mut self, topic: &str) {
+        self.unknown_topics.remove(topic);
     }
 
     pub(crate) fn get(&self, name: &TopicPartition) -> Option<&Partition> {
@@ -145,6 +254,7 @@ impl Assignment {
         if let Some(partition) = self.partitions.get_mut(index)
             && !partition.in_line
             && !partition.paused
+            && partition.is_open()
             && !partition.buffer.is_empty()
         {
             partition.in_line = true;
@@ -186,6 +296,9 @@ impl Assignment {
     /// What must be asked now to find out where to read. Counts as asked.
     pub(crate) fn questions(&mut self, now: Time) -> Vec<PartitionQuestion> {
         let ask = |partition: &mut Partition| {
+            if !partition.is_open() {
+                return None;
+            }
             let question = partition.fetch.next_question(now)?;
             Some(PartitionQuestion { partition: partition.name.clone(), question, leader: partition.leader })
         };
@@ -300,7 +413,9 @@ impl Assignment {
     pub(crate) fn wants(&mut self, broker: i32, now: Time) -> Wants {
         let mut wants = Wants::default();
         for partition in &self.partitions {
-            let Some(leader) = partition.leader.filter(|leader| leader.broker == broker && !partition.paused) else {
+            let Some(leader) =
+                partition.leader.filter(|leader| leader.broker == broker && !partition.paused && partition.is_open())
+            else {
                 continue;
             };
             let Some(position) = partition.fetch.fetch_from(now) else { continue };

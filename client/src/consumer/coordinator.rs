@@ -1,4 +1,4 @@
-//! A group's offsets, for a consumer that is no member of it: OffsetCommit and OffsetFetch. IO.
+//! A group's offsets: OffsetCommit and OffsetFetch. IO.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::commits::ToCommit;
 use super::lease::FetchPosition;
+use super::membership::Identity;
 use crate::clock::Time;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,18 +27,39 @@ const FETCH_BY_ID: i16 = 10;
 /// From this version on, one request may ask about several groups.
 const FETCH_GROUPS: i16 = 8;
 
-/// Stores offsets for the group, trying again while that may help.
+/// As whom offsets are committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Committer {
+    /// No member: works while the group has none.
+    Nobody,
+    Member(Identity),
+}
+
+/// Stores offsets for the group, trying again while that may help. `committer` says before each attempt as whom, or why not
+/// any more.
 ///
 /// # Errors
-/// `Usage` if the group has members; `Broker` if the group or a partition may not be committed; `TimedOut` at the deadline.
+/// What `committer` says; `Usage` if the group has members and this is none; `PartitionLost` with the broker's code if the group
+/// went on without this member; `Broker` if the group or a partition may not be committed; `TimedOut` at the deadline.
 ///
 /// # Cancel safety
 /// The offsets may be stored all the same.
-pub(crate) async fn commit(cluster: &Cluster, group: &str, offsets: &[ToCommit], deadline: Time) -> Result<()> {
+pub(crate) async fn commit(
+    cluster: &Cluster,
+    group: &str,
+    offsets: &[ToCommit],
+    committer: &(dyn Fn() -> Result<Committer> + Sync),
+    deadline: Time,
+) -> Result<()> {
     let doing = format!("committing offsets of group \"{group}\"");
     let mut attempts = Attempts::new(cluster, group, &doing, deadline);
     loop {
         let broker = attempts.coordinator().await?;
+        let committer = committer()?;
+        let (member_id, group_instance_id, generation_id_or_member_epoch) = match committer.clone() {
+            Committer::Nobody => (String::new(), None, -1),
+            Committer::Member(Identity { member_id, instance_id, generation }) => (member_id, instance_id, generation),
+        };
         let topics = topics_of(cluster, offsets.iter().map(|offset| (&offset.partition, offset.next)));
         let names = Names::of(&topics);
         let group_id = group.to_owned();
@@ -47,12 +69,21 @@ pub(crate) async fn commit(cluster: &Cluster, group: &str, offsets: &[ToCommit],
                 topic_id: id,
                 partitions: partitions.into_iter().map(|(index, next)| commit_entry(index, next)).collect(),
             });
-            OffsetCommitRequest { group_id, topics: topics.collect(), ..Default::default() }
+            let topics = topics.collect();
+            OffsetCommitRequest {
+                group_id,
+                member_id,
+                group_instance_id,
+                generation_id_or_member_epoch,
+                topics,
+                ..Default::default()
+            }
         };
         let answer = cluster.call::<OffsetCommitRequest>(broker, attempts.timeout(), build).await;
         let outcome = answer.and_then(|answer| {
             let by_id = answer.version >= COMMIT_BY_ID;
-            committed(group, broker, &names.read_commit(&answer.body, by_id), offsets)
+            let codes = names.read_commit(&answer.body, by_id);
+            committed(group, broker, &codes, offsets, &committer)
         });
         match outcome {
             Ok(()) => return Ok(()),
@@ -76,6 +107,7 @@ fn committed(
     broker: i32,
     codes: &BTreeMap<TopicPartition, ErrorCode>,
     offsets: &[ToCommit],
+    committer: &Committer,
 ) -> Result<()> {
     for ToCommit { partition, next, .. } in offsets {
         // Left out of the answer: nobody knows.
@@ -88,11 +120,18 @@ fn committed(
             | ErrorCode::FENCED_INSTANCE_ID
             | ErrorCode::REBALANCE_IN_PROGRESS
             | ErrorCode::STALE_MEMBER_EPOCH => {
-                let text = format!(
-                    "{doing} failed: {code} from broker {broker}; the group has members, which alone may commit: use another \
-                     group for assigned partitions, or subscribe"
-                );
-                return Err(Error::new(ErrorKind::Usage, text)
+                let (kind, why) = match committer {
+                    Committer::Nobody => (
+                        ErrorKind::Usage,
+                        "the group has members, which alone may commit: use another group for assigned partitions, or subscribe",
+                    ),
+                    Committer::Member(_) => (
+                        ErrorKind::PartitionLost,
+                        "the group went on without this consumer: whoever has the partition now reads it again",
+                    ),
+                };
+                let text = format!("{doing} failed: {code} from broker {broker}; {why}");
+                return Err(Error::new(kind, text)
                     .with_code(code)
                     .with_retriable(false)
                     .with_topic_partition(partition.clone()));

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::coordinator;
 use super::fetcher::Fetcher;
+use super::group_member::GroupMember;
 use super::lease::FetchPosition;
 use super::list_offsets::{self, Answer, Asked};
 use super::positions::{Ask, Resolved};
@@ -31,7 +32,7 @@ enum Reply {
 }
 
 /// Runs until the consumer or the client ends.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
     let _ending = Ending(shared.clone());
     let mut closing = shared.cluster.closing();
     let mut changes = shared.cluster.changes();
@@ -44,9 +45,23 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             shared.end(Error::closed("client"));
         }
         if shared.is_ended() {
+            if let Some(member) = member {
+                member.abandon().await;
+            }
             return;
         }
         let now = shared.now();
+        if let Some(member) = &mut member {
+            if view_changed {
+                member.on_view(now);
+            }
+            view_changed |= member.turn(now);
+            if member.is_over() {
+                return;
+            }
+        } else if shared.releases.take_dropped() {
+            shared.lock().assignment.tell_dropped();
+        }
         if std::mem::take(&mut view_changed) {
             follow_metadata(&shared);
         }
@@ -59,11 +74,24 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 replies.push(Box::pin(async move { Reply::Stored(shared.commit_done(deadline).await) }));
             }
         }
-        let deadline = [commit_at, shared.lock().assignment.next_deadline(now)].into_iter().flatten().min();
+        let positions = shared.lock().assignment.next_deadline(now);
+        let of_member = member.as_ref().and_then(GroupMember::next_deadline);
+        let deadline = [commit_at, positions, of_member].into_iter().flatten().min();
+        let event = async {
+            match &mut member {
+                Some(member) => member.next_event().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = closing.changed() => {}
             () = shared.cluster.net().sleep_until(deadline) => {}
+            event = event => {
+                if let Some(member) = &mut member {
+                    member.on_event(event, shared.now());
+                }
+            }
             Some(reply) = replies.next(), if !replies.is_empty() => {
                 storing &= !matches!(reply, Reply::Stored(_));
                 on_reply(&shared, reply);
@@ -80,6 +108,7 @@ struct Ending(Arc<Shared>);
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end(Error::closed("consumer"));
+        self.0.gone.send_replace(true);
     }
 }
 
@@ -194,7 +223,7 @@ fn on_reply(shared: &Arc<Shared>, reply: Reply) {
         Reply::Stored(Ok(())) => {}
         Reply::Stored(Err(error)) => {
             warn!(%error, "offsets that are done were not committed; trying again at the next interval");
-            if !error.is_retriable() && error.kind() != ErrorKind::Closed {
+            if !error.is_retriable() && !matches!(error.kind(), ErrorKind::Closed | ErrorKind::PartitionLost) {
                 shared.report(error);
             }
         }

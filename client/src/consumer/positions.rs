@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use milena_protocol::ErrorCode;
 
-use super::lease::FetchPosition;
+use super::lease::{FetchPosition, LeaseId};
 use crate::clock::{Time, to_millis};
 use crate::config::AutoOffsetReset;
 use crate::error::{Error, ErrorKind};
@@ -123,9 +123,11 @@ pub(crate) struct ReadPosition {
 }
 
 impl ReadPosition {
-    pub(crate) fn new(start: Position) -> Self {
+    pub(crate) fn new(start: Position, lease: LeaseId) -> Self {
         let state = State::Failed { position: -1 };
-        let mut position = Self { state, generation: 0, attempts: 0, checked_epoch: -1 };
+        // What was asked for the partition under another lease must not count under this one.
+        let generation = lease.0 << 32;
+        let mut position = Self { state, generation, attempts: 0, checked_epoch: -1 };
         position.seek(start);
         position
     }

@@ -13,6 +13,7 @@ use super::super::batch::{Batch, ConsumerRecord};
 use super::super::fetch_budget::FetchBudget;
 use super::super::fetched::Reading;
 use super::super::hand_out::Blocked;
+use super::super::holds::unwatched;
 use super::super::offsets::Offsets;
 use super::super::positions::Ask;
 use super::*;
@@ -80,8 +81,14 @@ fn view(topic_id: u8, epoch: i32, partitions: i32) -> ClusterView {
 impl Reader {
     fn new(starts: &[Position]) -> Self {
         let partitions = (0..).zip(starts).map(|(index, start)| (name(index), *start)).collect();
-        let mut assignment = Assignment::new(partitions, 400);
-        assignment.on_view(&view(1, 3, i32::try_from(starts.len()).unwrap()), Some(Target::Beginning));
+        Self::counting(partitions, false)
+    }
+
+    fn counting(partitions: Vec<(TopicPartition, Position)>, by_record: bool) -> Self {
+        let mut assignment = Assignment::new(400, unwatched(by_record));
+        let count = i32::try_from(partitions.len()).unwrap();
+        assignment.add(partitions, false);
+        assignment.on_view(&view(1, 3, count), Some(Target::Beginning));
         Self { assignment, budget: FetchBudget::new(1 << 20, Box::new(|| {})) }
     }
 
