@@ -276,9 +276,9 @@ async fn check_partitions(cluster: &Cluster, partitions: &BTreeMap<TopicPartitio
     Ok(())
 }
 
-/// Reads records of partitions: one by one with [`Consumer::next`], many at a time with [`Consumer::next_batch`], or as a stream.
+/// Reads records of partitions, assigned ones or the share that a group gives it: one by one with [`Consumer::next`], many at a time with [`Consumer::next_batch`], or as a stream.
 ///
-/// Dropping it ends the reading and commits nothing; [`Consumer::close`] commits.
+/// Dropping it ends the reading and commits nothing; [`Consumer::close`] commits. A member of a group leaves it either way.
 ///
 /// ```no_run
 /// # async fn example(client: milena::Client) -> milena::Result<()> {
@@ -307,8 +307,10 @@ impl Consumer {
     /// # Errors
     /// `Corrupt` for a batch that cannot be read, and `OffsetReset` for a position that is not in the log if `auto.offset.reset` is
     /// `none`: each names its partition and comes again and again for that partition, between the records of the others, until
-    /// [`ConsumerControl::skip`] or [`ConsumerControl::seek`]. `Broker` for what a broker refuses, tried again by itself. `Usage`
-    /// if offsets cannot be committed in the background because the group has members. `Closed` after the client was closed.
+    /// [`ConsumerControl::skip`] or [`ConsumerControl::seek`]. `Broker` for what a broker refuses, tried again by itself, or for what
+    /// the coordinator refuses a member, tried again at the read after. `UserCode` for a listener or an assignor that failed.
+    /// `Usage` if offsets cannot be committed in the background because the group has members. `Closed` after the client was
+    /// closed.
     ///
     /// # Cancel safety
     /// Dropping the future loses no record. It counts as a read: what earlier ones returned may be committed.
@@ -394,9 +396,11 @@ impl Consumer {
                 return shared.commit_done(deadline).await;
             }
             shared.driver.notify_one();
-            // The driver never goes without a word.
+            // The sender is in `shared`, so the channel cannot be closed.
             let _ = shared.gone.subscribe().wait_for(|gone| *gone).await;
-            shared.lock().member.closed.take().unwrap_or(Ok(()))
+            let mut state = shared.lock();
+            let closed = state.member.closed.take();
+            closed.unwrap_or_else(|| Err(state.why_it_ended()))
         };
         let stored = tokio::select! {
             biased;

@@ -321,7 +321,8 @@ settings! {
             partition_assignment_strategy(): Vec<String> = [vec![String::from("range")]];
 
         /// Where to start on a partition without a committed offset, or when the broker no longer has the position.
-        /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any.
+        /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any. A partition that
+        /// appears while a group reads its topic is read from its beginning even with `latest` (KAFKA-20539).
         "auto.offset.reset" => auto_offset_reset(AutoOffsetReset): AutoOffsetReset = [AutoOffsetReset::Earliest];
 
         /// Whether offsets of records that were handed out and let go of are committed in the background.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use milena_protocol::ErrorCode;
 use milena_protocol::primitives::Uuid;
 
+use self::tenure::Tenure;
 use super::event::ConsumerEvent;
 use super::fetch_buffer::FetchBuffer;
 use super::fetch_session::Wanted;
 use super::fetched::{Fetched, Intake, corrupt_answer};
 use super::holds::Holding;
-use super::lease::{FetchPosition, Lease, LeaseId};
-use super::positions::{Position, Question, ReadPosition, Resolved, Target};
+use super::lease::{FetchPosition, Lease};
+use super::positions::{Question, ReadPosition, Resolved, Target};
 use crate::clock::Time;
 use crate::cluster::metadata::ClusterView;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,26 +35,6 @@ pub(crate) struct Partition {
     pub(crate) leader: Option<Leader>,
     topic_id: Uuid,
     high_watermark: Option<i64>,
-}
-
-impl Partition {
-    /// Whether it is read: not before the application was told that it is assigned, and not when it goes.
-    pub(crate) fn is_open(&self) -> bool {
-        self.tenure == Tenure::Open
-    }
-}
-
-/// ```text
-///   Announced ──► Open ──► Ending ──► gone
-///       └─────────────────────▲
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tenure {
-    /// The application is being told, and may still choose where to start.
-    Announced,
-    Open,
-    /// It is being revoked: what was handed out can be finished.
-    Ending,
 }
 
 /// Who leads a partition, and since which epoch.
@@ -131,68 +112,6 @@ impl Assignment {
             unknown_topics: BTreeSet::new(),
             max_partition_bytes,
         }
-    }
-
-    /// Reads these partitions too, under new leases. `announced`: not before [`Assignment::open`].
-    pub(crate) fn add(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>, announced: bool) {
-        for (name, start) in partitions {
-            let id = LeaseId(self.next_lease);
-            self.next_lease += 1;
-            let mut lease = Lease::new(id, self.holding.by_record);
-            let fetch = ReadPosition::new(start, id);
-            if let Some(position) = fetch.fetch_from(Time::ZERO) {
-                lease.start_at(position);
-            }
-            self.partitions.push(Partition {
-                name,
-                lease,
-                fetch,
-                buffer: FetchBuffer::default(),
-                paused: false,
-                tenure: if announced { Tenure::Announced } else { Tenure::Open },
-                in_line: false,
-                leader: None,
-                topic_id: Uuid::ZERO,
-                high_watermark: None,
-            });
-        }
-        self.reorder();
-    }
-
-    /// The application knows of everything that was added.
-    pub(crate) fn open(&mut self) {
-        let announced = self.partitions.iter_mut().filter(|partition| partition.tenure == Tenure::Announced);
-        announced.for_each(|partition| partition.tenure = Tenure::Open);
-    }
-
-    /// Hands out and fetches nothing more of any partition. What was handed out can still be finished and committed.
-    pub(crate) fn begin_to_end(&mut self) {
-        for partition in &mut self.partitions {
-            partition.tenure = Tenure::Ending;
-            partition.buffer.clear();
-        }
-    }
-
-    /// Whether the application has a record of any partition.
-    pub(crate) fn is_held(&self) -> bool {
-        self.partitions.iter().any(|partition| partition.lease.is_held())
-    }
-
-    /// All leases end. Records that are still held stay readable; nothing of them can be committed any more.
-    pub(crate) fn end_all(&mut self) {
-        self.partitions.clear();
-        self.full.clear();
-        self.reorder();
-    }
-
-    fn reorder(&mut self) {
-        self.partitions.sort_by(|one, other| one.name.cmp(&other.name));
-        self.names = self.partitions.iter().map(|partition| partition.name.clone()).zip(0..).collect();
-        // Whoever waited in line waits again, in the order of the names.
-        self.line.clear();
-        self.partitions.iter_mut().for_each(|partition| partition.in_line = false);
-        let names: Vec<_> = self.names.keys().cloned().collect();
-        names.iter().for_each(|name| self.line_up(name));
     }
 
     pub(crate) fn index_of(&self, name: &TopicPartition) -> Option<usize> {
@@ -526,5 +445,6 @@ pub(crate) fn not_assigned(name: &TopicPartition) -> Error {
     Error::new(ErrorKind::PartitionLost, text).with_topic_partition(name.clone())
 }
 
+mod tenure;
 #[cfg(test)]
 mod tests;

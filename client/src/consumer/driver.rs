@@ -57,6 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
             }
             view_changed |= member.turn(now);
             if member.is_over() {
+                shared.lock().member.closed.get_or_insert(Ok(()));
                 return;
             }
         } else if shared.releases.take_dropped() {

@@ -1,6 +1,6 @@
 //! A consumer as a member of its group: does what the membership machine says, for the consumer's task. IO.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use super::assignor::{Division, Strategy, Topics};
 use super::coordinator::Committer;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
-use super::positions::Position;
 use super::shared::{Closing, Shared};
 use crate::clock::Time;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
+use crate::topic_partition::TopicPartition;
 
 mod listening;
 
@@ -68,8 +68,9 @@ pub(crate) struct GroupMember {
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
     replies: Replies<Event>,
-    /// How many of the replies are answers to LeaveGroup.
+    /// How many of the replies are answers to LeaveGroup, and how many of last commits.
     leaving: usize,
+    committing: usize,
     listening: Listening,
     handover: Option<Handover>,
     handovers: u64,
@@ -79,6 +80,8 @@ pub(crate) struct GroupMember {
     /// Reads and releases as they were last seen, and when they had changed.
     seen: (u64, u64),
     progress: Time,
+    /// How many partitions each topic had at the first assignment.
+    first_counts: Option<BTreeMap<Arc<str>, usize>>,
     /// Topics that cannot be read, and that was told.
     refused: BTreeSet<Arc<str>>,
 }
@@ -115,6 +118,7 @@ impl GroupMember {
             connection: None,
             replies: Replies::new(),
             leaving: 0,
+            committing: 0,
             listening: Listening::new(listener),
             handover: None,
             handovers: 0,
@@ -122,6 +126,7 @@ impl GroupMember {
             resting: false,
             seen: (0, 0),
             progress: net.now(),
+            first_counts: None,
             refused: BTreeSet::new(),
         }
     }
@@ -132,6 +137,7 @@ impl GroupMember {
             && self.membership.is_over()
             && self.handover.is_none()
             && self.leaving == 0
+            && self.committing == 0
             && self.listening.is_idle()
     }
 
@@ -311,12 +317,19 @@ impl GroupMember {
             }
             Action::Assigned { partitions, reason } => {
                 info!(group = %self.group, ?reason, "got {} partitions", partitions.len());
-                let starts = partitions.iter().map(|partition| (partition.clone(), Position::Committed));
-                self.shared.lock().assignment.add(starts, self.listening.is_there());
+                let view = self.shared.cluster.view();
+                let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
+                let counts = || self.topics.iter().map(|topic| (topic.clone(), count(topic))).collect();
+                let first: &BTreeMap<Arc<str>, usize> = self.first_counts.get_or_insert_with(counts);
+                let new = |partition: &TopicPartition| {
+                    let number = usize::try_from(partition.partition()).unwrap_or(0);
+                    first.get(partition.topic()).is_some_and(|count| number >= *count)
+                };
+                self.shared.lock().assignment.add_committed(&partitions, self.listening.is_there(), new);
                 let deadline = now + self.shared.settings.max_poll_interval;
                 self.listening.call(Call { told: Told::Assigned, partitions, reason, deadline });
                 // What is divided may have changed since.
-                self.membership.on_view(&self.shared.cluster.view(), now);
+                self.membership.on_view(&view, now);
                 return true;
             }
             Action::Lost { partitions, reason } => {
@@ -366,10 +379,12 @@ impl GroupMember {
         let (shared, number) = (self.shared.clone(), handover.number);
         let deadline = now + LAST_COMMIT;
         let deadline = self.closing.map_or(deadline, |closing| closing.deadline.min(deadline));
+        self.committing += 1;
         self.reply(async move { Event::Committed(number, shared.commit_done(deadline).await) });
     }
 
     fn on_last_commit(&mut self, number: u64, outcome: Result<()>, now: Time) {
+        self.committing -= 1;
         if let Err(error) = &outcome {
             warn!(group = %self.group, %error, "offsets were not committed before partitions were given up");
         }
@@ -454,7 +469,7 @@ async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event 
         changes.borrow_and_update();
         let view = cluster.view();
         let known = |name: &Arc<str>| {
-            view.topic(name).is_some_and(|topic| topic.error.is_none() != topic.partitions.is_empty())
+            view.topic(name).is_some_and(|topic| !topic.error.is_none() || !topic.partitions.is_empty())
         };
         if division.topics().iter().all(known) {
             break view;

@@ -120,14 +120,17 @@ pub(crate) struct ReadPosition {
     attempts: u32,
     /// The leader epoch that the position was last checked against.
     checked_epoch: i32,
+    /// The partition appeared while its topic was being read: all that is in it is new.
+    is_new: bool,
 }
 
 impl ReadPosition {
-    pub(crate) fn new(start: Position, lease: LeaseId) -> Self {
+    /// `is_new`: the partition appeared while its topic was being read.
+    pub(crate) fn new(start: Position, lease: LeaseId, is_new: bool) -> Self {
         let state = State::Failed { position: -1 };
         // What was asked for the partition under another lease must not count under this one.
         let generation = lease.0 << 32;
-        let mut position = Self { state, generation, attempts: 0, checked_epoch: -1 };
+        let mut position = Self { state, generation, attempts: 0, checked_epoch: -1, is_new };
         position.seek(start);
         position
     }
@@ -282,7 +285,11 @@ impl ReadPosition {
                 self.renew(state);
                 Resolved::At { position, reset_from: None }
             }
-            None => self.reset(policy),
+            None => self.reset(match policy {
+                // Nobody asked for its end when it had none.
+                Some(Target::End) if self.is_new => Some(Target::Beginning),
+                policy => policy,
+            }),
         }
     }
 

@@ -108,7 +108,7 @@ impl Shared {
             let releases = Releases::new(Box::new(wake));
             let holding = Holding { by_record: policy == CommitPolicy::Acked, releases: releases.clone() };
             let mut assignment = Assignment::new(settings.max_partition_fetch_bytes, holding);
-            assignment.add(partitions.unwrap_or_default(), false);
+            assignment.add(partitions.unwrap_or_default());
             let member = MemberState::default();
             let state = State { assignment, end: None, last_read: Time::ZERO, doubt: None, member };
             Self {
@@ -457,6 +457,10 @@ pub(crate) struct Closing {
 }
 
 impl State {
+    pub(crate) fn why_it_ended(&self) -> Error {
+        self.end.clone().unwrap_or_else(|| Error::closed("consumer"))
+    }
+
     /// The assignment, if it can still be read.
     fn reading(&mut self) -> Result<&mut Assignment> {
         match &self.end {

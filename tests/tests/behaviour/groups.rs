@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use milena::{
-    Client, Consumer, ConsumerBuilder, ConsumerControl, Position, Rebalance, RebalanceListener, RebalanceReason, Record,
-    Result, TopicPartition,
+    Client, Consumer, ConsumerBuilder, ConsumerControl, Position, Rebalance, RebalanceListener, RebalanceReason,
+    Record, Result, TopicPartition,
 };
 use milena_tests::cluster::TestCluster;
 use milena_tests::eventually::eventually;
@@ -143,7 +143,8 @@ impl Reading {
 /// Waits until these have read so many records together.
 async fn until_read(members: &[&Reading], count: usize) {
     let what = format!("{count} records");
-    eventually(&what, async || (members.iter().map(|member| member.count()).sum::<usize>() >= count).then_some(())).await;
+    eventually(&what, async || (members.iter().map(|member| member.count()).sum::<usize>() >= count).then_some(()))
+        .await;
 }
 
 /// What a listener was told, as words: "assigned 2 Joined".

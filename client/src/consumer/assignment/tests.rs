@@ -15,7 +15,7 @@ use super::super::fetched::Reading;
 use super::super::hand_out::Blocked;
 use super::super::holds::unwatched;
 use super::super::offsets::Offsets;
-use super::super::positions::Ask;
+use super::super::positions::{Ask, Position};
 use super::*;
 use crate::config::IsolationLevel;
 
@@ -87,7 +87,7 @@ impl Reader {
     fn counting(partitions: Vec<(TopicPartition, Position)>, by_record: bool) -> Self {
         let mut assignment = Assignment::new(400, unwatched(by_record));
         let count = i32::try_from(partitions.len()).unwrap();
-        assignment.add(partitions, false);
+        assignment.add(partitions);
         assignment.on_view(&view(1, 3, count), Some(Target::Beginning));
         Self { assignment, budget: FetchBudget::new(1 << 20, Box::new(|| {})) }
     }
@@ -506,4 +506,78 @@ fn nothing_is_handed_out_after_stop() {
 
     assert!(matches!(reader.next(), Err(Blocked::Stopped)));
     assert_eq!(reader.position(0), Some(0));
+}
+
+#[test]
+fn what_was_asked_under_one_lease_does_not_count_under_the_next() {
+    let mut reader = Reader::new(&[Position::Offset(0), Position::Offset(0)]);
+    reader.fetch(1, &[three(0)]);
+    let late = reader.asked(0).unwrap();
+    let Err(Blocked::Decode(undecoded)) = reader.assignment.next_record() else { panic!("a batch waits") };
+    reader.assignment.end_all();
+    assert!(reader.assignment.names(|_| true).is_empty() && reader.rest().is_empty());
+    reader.assignment.add((0..2).map(|partition| (name(partition), Position::Offset(0))));
+    reader.assignment.on_view(&view(1, 3, 2), Some(Target::Beginning));
+
+    reader.bring(0, late, &[three(0)]);
+    let decoded = undecoded.decode(&READING, &reader.budget);
+    reader.assignment.on_decoded(&undecoded, decoded);
+    assert_eq!(reader.rest(), []);
+    reader.fetch(0, &[three(0)]);
+    assert_eq!(reader.rest(), [(0, 0), (0, 1), (0, 2)]);
+}
+
+#[test]
+fn what_goes_can_be_finished_until_it_is_gone() {
+    let mut reader = Reader::new(&[Position::Offset(0)]);
+    reader.fetch(0, &[three(0), three(3)]);
+    let (first, second) = (reader.next().unwrap(), reader.next().unwrap());
+    reader.assignment.begin_to_end();
+    assert_eq!((reader.rest(), reader.asked(0)), (vec![], None), "nothing more of it comes");
+    assert!(reader.assignment.is_held());
+    drop(first);
+    assert_eq!(reader.committable(&second), [(0, 2, 3)]);
+
+    let checked = reader.assignment.check(&Offsets::from(&second)).unwrap();
+    reader.assignment.end_all();
+    reader.assignment.add([(name(0), Position::Offset(0))]);
+    assert!(reader.refused(&second).contains("t-0 is not assigned"), "another lease");
+    assert_eq!(reader.assignment.check_leases(&checked).unwrap_err().kind(), ErrorKind::PartitionLost);
+    reader.assignment.on_committed(&checked);
+    assert_eq!(second.value(), Some(&b"v1"[..]), "it stays readable");
+    assert!(!reader.assignment.is_held());
+}
+
+#[test]
+fn what_is_announced_is_not_read_before_it_is_open_and_a_seek_in_between_wins() {
+    let mut reader = Reader::new(&[]);
+    reader.assignment.add_committed(&[name(0), name(1)], true, |_| false);
+    reader.assignment.on_view(&view(1, 3, 2), Some(Target::Beginning));
+    assert!(reader.assignment.questions(Time::ZERO).is_empty());
+    reader.assignment.seek(&name(0), Position::Offset(7)).unwrap();
+    assert_eq!(reader.asked(0), None);
+
+    reader.assignment.open();
+    assert_eq!(reader.asked(0).map(|asked| asked.position.offset), Some(7));
+    let questions = reader.assignment.questions(Time::ZERO);
+    assert_eq!(questions.iter().map(|question| question.partition.partition()).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_partition_far_past_a_gap_waits_while_the_others_flow() {
+    let partitions = (0..2).map(|index| (name(index), Position::Offset(0))).collect();
+    let mut reader = Reader::counting(partitions, true);
+    let batch_of = |base: i64| batch(&(base..base + 500).collect::<Vec<_>>(), base + 500);
+    let mut batches = Vec::new();
+    for index in 0..21 {
+        reader.fetch(0, &[batch_of(500 * index)]);
+        batches.push(reader.batch(500));
+    }
+    assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), 10_000, "and not one more");
+    reader.fetch(1, &[three(0)]);
+    assert_eq!(reader.rest(), [(1, 0), (1, 1), (1, 2)]);
+
+    batches.remove(0).ack();
+    assert_eq!(reader.batch(500).len(), 500);
+    assert_eq!(reader.assignment.done().first().map(|done| done.next.offset), Some(500));
 }

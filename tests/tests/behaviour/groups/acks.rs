@@ -104,7 +104,8 @@ async fn after_revocation_a_commit_is_refused_and_an_ack_counts_for_nothing() ->
     let group = Group::new(2).await;
     group.write(5).await;
     // It waits for held records until it must not wait longer.
-    let builder = group.member().commit_policy(CommitPolicy::Acked).max_poll_interval(std::time::Duration::from_secs(6));
+    let builder =
+        group.member().commit_policy(CommitPolicy::Acked).max_poll_interval(std::time::Duration::from_secs(6));
     let mut first = builder.build().await?;
     let mut records = read(&mut first, 10).await;
     let reading = tokio::spawn(async move {

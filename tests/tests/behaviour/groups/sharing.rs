@@ -42,7 +42,8 @@ async fn two_members_share_and_what_one_leaves_the_other_reads_on() -> Result<()
     second.close().await;
     group.until_shared(&[&first.control], &[4]).await;
     group.write(10).await;
-    eventually("the rest", async || first.seen().values().all(|offsets| offsets.last() == Some(&29)).then_some(())).await;
+    eventually("the rest", async || first.seen().values().all(|offsets| offsets.last() == Some(&29)).then_some(()))
+        .await;
     for (partition, offsets) in first.seen() {
         assert!(offsets.is_sorted_by(|one, next| one < next), "partition {partition}: {offsets:?}");
     }
