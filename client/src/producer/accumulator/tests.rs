@@ -89,9 +89,14 @@ impl Queue {
     }
 
     fn next(&mut self, now: Time) -> Option<Seen> {
+        let due = self.queue.due().is_some_and(|due| due <= now);
         match self.queue.next(now, &mut self.compressor) {
             Next::Send(sending) => Some(seen(sending)),
-            Next::Nothing | Next::Compress { .. } | Next::NeedsProducerId => None,
+            Next::Nothing => {
+                assert!(!due, "it is due and there is nothing to send: the connection would spin");
+                None
+            }
+            Next::Compress { .. } | Next::NeedsProducerId => None,
         }
     }
 
@@ -448,6 +453,29 @@ fn a_batch_that_is_too_large_is_split_until_it_fits() {
     let (yes, no) = (Some(Written::Yes), Some(Written::No));
     assert_eq!(verdicts, [yes, yes, yes, no, no]);
     assert_eq!(verdict_of(&behind), None);
+}
+
+#[test]
+fn splitting_goes_on_until_every_part_fits() {
+    let mut queue = queue();
+    let deliveries: Vec<_> =
+        (0..40).map(|number| queue.append(ms(0), &format!("{number} {}", "x".repeat(200)))).collect();
+    let mut now = ms(5);
+    let mut written = Vec::new();
+    for _ in 0..400 {
+        if let Some(sent) = queue.next(now) {
+            let code = if sent.values.len() > 3 { ErrorCode::MESSAGE_TOO_LARGE } else { ErrorCode::NONE };
+            if code.is_none() {
+                written.extend(sent.values);
+            }
+            queue.answer(now, sent.token, code);
+        }
+        now += ms(100);
+    }
+
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+    let numbers: Vec<i32> = written.iter().map(|value| value.split_once(' ').unwrap().0.parse().unwrap()).collect();
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>());
 }
 
 #[test]
