@@ -50,6 +50,8 @@ pub(crate) struct Accumulator {
     sequencer: Sequencer,
     /// Less than the limit once the broker has found a batch too large.
     max_batch: usize,
+    /// How many batches were stamped in this epoch.
+    stamped: usize,
     next_token: u64,
 }
 
@@ -97,6 +99,7 @@ impl Accumulator {
             hurry: false,
             batches: VecDeque::new(),
             sequencer: Sequencer::default(),
+            stamped: 0,
             next_token: 0,
         }
     }
@@ -170,7 +173,15 @@ impl Accumulator {
         let sent = self.batches.iter().take_while(|batch| is_in_flight(batch)).count();
         let alone = self.limits.idempotent && !self.sequencer.is_established();
         let window = if alone { 1 } else { self.limits.max_in_flight };
-        if sent < window { self.first_unsent(sent) } else { None }
+        // Those count too that were written while an older one got no answer, or the broker would forget the older one.
+        let open =
+            self.batches.front().filter(|batch| batch.stamp.is_some()).map(|oldest| self.stamped - oldest.ordinal);
+        match self.first_unsent(sent)? {
+            Candidate::Queued(index) if self.batches.get(index).is_some_and(|batch| batch.stamp.is_some()) => {
+                Some(Candidate::Queued(index))
+            }
+            candidate => Some(candidate).filter(|_| open.unwrap_or(sent) < window),
+        }
     }
 
     /// The batch after the first `sent` ones, all of them in flight.
@@ -208,6 +219,7 @@ impl Accumulator {
             for batch in &mut self.batches {
                 batch.stamp = None;
             }
+            self.stamped = 0;
             if self.sequencer.begin_anew() == Anew::NeedsProducerId {
                 return Next::NeedsProducerId;
             }
@@ -233,6 +245,8 @@ impl Accumulator {
         }
         if idempotent && batch.stamp.is_none() {
             batch.stamp = self.sequencer.stamp(batch.header.record_count);
+            batch.ordinal = self.stamped;
+            self.stamped += 1;
         }
         batch.state = State::InFlight { token };
         Next::Send(Sending { token, pieces: batch.wire(), len: batch.len(), begins_anew })

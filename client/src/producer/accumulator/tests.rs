@@ -387,6 +387,37 @@ fn a_new_leader_ends_the_backoff() {
 }
 
 #[test]
+fn what_is_in_flight_when_the_leader_moves_is_sent_to_the_new_one_at_once() {
+    let mut queue = queue();
+    let deliveries = [queue.batch(ms(0), "a"), queue.batch(ms(0), "b")];
+    let old = queue.all(ms(0));
+    queue.queue.on_new_leader();
+
+    let new = queue.all(ms(1));
+    assert_eq!(new.iter().map(|s| (s.epoch, s.sequence)).collect::<Vec<_>>(), [(0, 0), (0, 1)]);
+    queue.answer(ms(2), old[0].token, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    new.iter().for_each(|s| queue.answer(ms(3), s.token, ErrorCode::NONE));
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+}
+
+#[test]
+fn a_batch_without_an_answer_is_not_outrun_by_more_than_the_broker_remembers() {
+    let mut queue = queue();
+    queue.batch(ms(0), "stuck").detach();
+    let stuck = queue.next(ms(0)).unwrap();
+    for number in 0..4 {
+        queue.batch(ms(1), &number.to_string()).detach();
+        let sent = queue.next(ms(1)).unwrap();
+        queue.answer(ms(1), sent.token, ErrorCode::NONE);
+    }
+    queue.batch(ms(2), "too much").detach();
+    assert_eq!(queue.next(ms(2)), None);
+    queue.answer(ms(3), stuck.token, ErrorCode::NONE);
+
+    assert!(queue.next(ms(3)).is_some());
+}
+
+#[test]
 fn an_expired_batch_gives_its_memory_back_when_the_socket_lets_go_and_not_before() {
     let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
     queue.memory = Memory::new(4096);
@@ -543,6 +574,10 @@ enum Step {
     /// The connection breaks: which of the requests were applied before.
     Break(u8),
     Reject(ErrorCode),
+    /// The oldest request is applied, and its answer comes when nobody waits for it any more.
+    MoveLeader,
+    /// An answer overtakes those of older requests: they were sent to another broker.
+    AnswerLatest,
     Wait(u16),
 }
 
@@ -555,6 +590,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..6).prop_map(Step::Break),
         1 => Just(Step::Reject(ErrorCode::INVALID_RECORD)),
         1 => Just(Step::Reject(ErrorCode::MESSAGE_TOO_LARGE)),
+        1 => Just(Step::MoveLeader),
+        1 => Just(Step::AnswerLatest),
         2 => (1u16..400).prop_map(Step::Wait),
     ]
 }
@@ -601,6 +638,25 @@ proptest! {
                 Step::Reject(code) => if let Some(request) = wire.pop_front() {
                     queue.answer(now, request.token, code);
                 },
+                Step::MoveLeader => {
+                    if let Some(request) = wire.pop_front() {
+                        log.produce(&request);
+                    }
+                    wire.clear();
+                    queue.queue.on_new_leader();
+                }
+                Step::AnswerLatest => {
+                    for (index, request) in wire.iter().enumerate() {
+                        let code = log.produce(request);
+                        if index + 1 == wire.len() {
+                            queue.answer(now, request.token, code);
+                        }
+                    }
+                    // The others were applied too, and their answers are lost.
+                    for request in wire.drain(..) {
+                        queue.lose(now, request.token);
+                    }
+                }
                 Step::Wait(millis) => {
                     now += ms(u64::from(millis));
                     queue.expire(now);
