@@ -231,7 +231,8 @@ impl Client {
                 }
                 None => Error::new(ErrorKind::Transport, format!("{doing}: no broker is known")),
             };
-            if !error.is_retriable() {
+            // A topic that is unknown to the controller is not there.
+            if !error.is_retriable() || error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
                 return Err((error, attempt));
             }
             self.cluster.request_refresh();

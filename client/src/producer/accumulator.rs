@@ -50,6 +50,8 @@ pub(crate) struct Accumulator {
     sequencer: Sequencer,
     /// Less than the limit once the broker has found a batch too large.
     max_batch: usize,
+    /// How many batches were stamped in this epoch.
+    stamped: usize,
     next_token: u64,
 }
 
@@ -97,6 +99,7 @@ impl Accumulator {
             hurry: false,
             batches: VecDeque::new(),
             sequencer: Sequencer::default(),
+            stamped: 0,
             next_token: 0,
         }
     }
@@ -140,26 +143,53 @@ impl Accumulator {
 
     /// When the partition may have something to send; `None` while it has nothing, or must wait for an answer first.
     pub(crate) fn due(&self) -> Option<Time> {
-        if self.limits.idempotent && self.sequencer.identity().is_none() {
-            return None;
-        }
-        let sent = self.batches.iter().take_while(|batch| matches!(batch.state, State::InFlight { .. })).count();
-        let alone = self.limits.idempotent && !self.sequencer.is_established();
-        let window = if alone { 1 } else { self.limits.max_in_flight };
-        if sent >= window {
-            return None;
-        }
-        match self.batches.get(sent) {
-            Some(batch) => match batch.state {
-                State::Queued if self.sequencer.has_gap() && sent > 0 => None,
-                State::Queued => Some(batch.not_before),
-                State::Compressing { .. } | State::InFlight { .. } => None,
-            },
-            None if self.sequencer.has_gap() && sent > 0 => None,
-            None => self.open.as_ref().map(|open| {
+        match self.candidate()? {
+            Candidate::Queued(index) => self.batches.get(index).map(|batch| batch.not_before),
+            Candidate::Open => self.open.as_ref().map(|open| {
                 let full = open.len() >= self.limits.batch_size;
                 if self.hurry || full { Time::ZERO } else { open.created + self.limits.linger }
             }),
+        }
+    }
+
+    /// What to send next, if nothing must be waited for. Batches that were sent are at the front, so in the usual case few are
+    /// looked at.
+    fn candidate(&self) -> Option<Candidate> {
+        if self.limits.idempotent && self.sequencer.identity().is_none() {
+            return None;
+        }
+        if self.sequencer.has_gap() {
+            // Behind a gap only those are sent again of which nobody knows whether they were written: the broker will tell. The
+            // others wait for the new epoch, and that waits until no answer is open.
+            let in_flight = self.batches.iter().filter(|batch| is_in_flight(batch)).count();
+            let unknown = self.batches.iter().position(|batch| batch.maybe_written && batch.state == State::Queued);
+            return match unknown {
+                Some(index) if in_flight < self.limits.max_in_flight => Some(Candidate::Queued(index)),
+                Some(_) => None,
+                None if in_flight > 0 => None,
+                None => self.first_unsent(0),
+            };
+        }
+        let sent = self.batches.iter().take_while(|batch| is_in_flight(batch)).count();
+        let alone = self.limits.idempotent && !self.sequencer.is_established();
+        let window = if alone { 1 } else { self.limits.max_in_flight };
+        // Those count too that were written while an older one got no answer, or the broker would forget the older one.
+        let open =
+            self.batches.front().filter(|batch| batch.stamp.is_some()).map(|oldest| self.stamped - oldest.ordinal);
+        match self.first_unsent(sent)? {
+            Candidate::Queued(index) if self.batches.get(index).is_some_and(|batch| batch.stamp.is_some()) => {
+                Some(Candidate::Queued(index))
+            }
+            candidate => Some(candidate).filter(|_| open.unwrap_or(sent) < window),
+        }
+    }
+
+    /// The batch after the first `sent` ones, all of them in flight.
+    fn first_unsent(&self, sent: usize) -> Option<Candidate> {
+        match self.batches.get(sent).map(|batch| batch.state) {
+            Some(State::Queued) => Some(Candidate::Queued(sent)),
+            Some(State::Compressing { .. } | State::InFlight { .. }) => None,
+            None => self.open.as_ref().map(|_| Candidate::Open),
         }
     }
 
@@ -171,48 +201,55 @@ impl Accumulator {
 
     /// How many bytes the next batch would have.
     pub(crate) fn next_len(&self) -> usize {
-        let queued = self.batches.iter().find(|batch| batch.state == State::Queued).map(Batch::len);
-        queued.or_else(|| self.open.as_ref().map(OpenBatch::len)).unwrap_or(0)
+        match self.candidate() {
+            Some(Candidate::Queued(index)) => self.batches.get(index).map_or(0, Batch::len),
+            Some(Candidate::Open) => self.open.as_ref().map_or(0, OpenBatch::len),
+            None => 0,
+        }
     }
 
     /// Takes the next batch to send, if one is due.
     pub(crate) fn next(&mut self, now: Time, compressor: &mut Compressor) -> Next {
-        if self.due().is_none_or(|due| due > now) {
+        let Some(candidate) = self.candidate().filter(|_| self.due().is_some_and(|due| due <= now)) else {
             return Next::Nothing;
-        }
-        let mut begins_anew = false;
-        if self.sequencer.has_gap() && !self.batches.iter().any(|batch| batch.maybe_written || is_in_flight(batch)) {
+        };
+        let unknown = |batch: &Batch| batch.maybe_written || is_in_flight(batch);
+        let begins_anew = self.sequencer.has_gap() && !self.batches.iter().any(unknown);
+        if begins_anew {
             for batch in &mut self.batches {
                 batch.stamp = None;
             }
+            self.stamped = 0;
             if self.sequencer.begin_anew() == Anew::NeedsProducerId {
                 return Next::NeedsProducerId;
             }
-            begins_anew = true;
         }
-        if !self.batches.iter().any(|batch| !is_in_flight(batch)) {
-            self.freeze_open();
-        }
+        let index = match candidate {
+            Candidate::Queued(index) => index,
+            Candidate::Open => {
+                self.freeze_open();
+                self.batches.len() - 1
+            }
+        };
         let Limits { compression, idempotent, .. } = *self.limits;
-        let Some(batch) = self.batches.iter_mut().find(|batch| !is_in_flight(batch)) else { return Next::Nothing };
+        let Some(batch) = self.batches.get_mut(index) else { return Next::Nothing };
+        self.next_token += 1;
+        let token = self.next_token;
         if !batch.prepared && compression != Compression::None {
             if batch.len() > INLINE_COMPRESSION {
-                self.next_token += 1;
-                batch.state = State::Compressing { token: self.next_token };
-                return Next::Compress { token: self.next_token, body: batch.body.clone() };
+                batch.state = State::Compressing { token };
+                return Next::Compress { token, body: batch.body.clone() };
             }
             // A codec that fails is no reason not to send: the batch goes out as it is.
             batch.on_compressed(compression, compressor.compress(&batch.body).ok());
         }
         if idempotent && batch.stamp.is_none() {
             batch.stamp = self.sequencer.stamp(batch.header.record_count);
-            if batch.stamp.is_none() {
-                return Next::Nothing;
-            }
+            batch.ordinal = self.stamped;
+            self.stamped += 1;
         }
-        self.next_token += 1;
-        batch.state = State::InFlight { token: self.next_token };
-        Next::Send(Sending { token: self.next_token, pieces: batch.wire(), len: batch.len(), begins_anew })
+        batch.state = State::InFlight { token };
+        Next::Send(Sending { token, pieces: batch.wire(), len: batch.len(), begins_anew })
     }
 
     fn freeze_open(&mut self) {
@@ -221,6 +258,14 @@ impl Accumulator {
             self.batches.push_back(open.freeze(self.limits.delivery_timeout));
         }
     }
+}
+
+/// What would be sent next.
+#[derive(Debug, Clone, Copy)]
+enum Candidate {
+    /// The batch with this index.
+    Queued(usize),
+    Open,
 }
 
 fn is_in_flight(batch: &Batch) -> bool {

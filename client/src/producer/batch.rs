@@ -96,6 +96,7 @@ impl OpenBatch {
             outcome: self.outcome,
             first: 0,
             stamp: None,
+            ordinal: 0,
             state: State::Queued,
             not_before: Time::ZERO,
             failures: 0,
@@ -139,6 +140,8 @@ pub(crate) struct Batch {
     /// The place of its first record among those that share the outcome.
     pub(crate) first: u32,
     pub(crate) stamp: Option<Stamp>,
+    /// Its place among the stamped batches of its epoch.
+    pub(crate) ordinal: usize,
     pub(crate) state: State,
     pub(crate) not_before: Time,
     pub(crate) failures: u32,
@@ -212,6 +215,7 @@ impl Batch {
                 outcome: self.outcome.clone(),
                 first: self.first + range.start.unsigned_abs(),
                 stamp: None,
+                ordinal: 0,
                 state: State::Queued,
                 not_before: Time::ZERO,
                 failures: 0,

@@ -66,24 +66,20 @@ impl Sender {
         }
     }
 
-    /// Takes what is due, one batch a partition, as much as fits into one request.
+    /// Takes what is due, as much as fits into one request, and never two batches of one partition: a broker that reads the second
+    /// entry of a partition in the place of the first would lose the first.
     fn collect(&mut self, now: Time) -> Vec<(Arc<Partition>, Sending)> {
         let max = self.shared.settings.max_request_size;
-        let (mut batches, mut bytes) = (Vec::new(), 0);
-        while let Some(partition) = self.lane.agenda.take_due(now) {
+        let (mut batches, mut bytes, mut seen) = (Vec::new(), 0, Vec::new());
+        while bytes < max
+            && let Some(partition) = self.lane.agenda.take_due(now)
+        {
             let mut state = partition.lock();
             state.on_taken();
-            if state.broker() != Some(self.lane.broker) {
-                // It moved between being taken and being locked; its new lane has it.
-                state.schedule(&partition);
-                continue;
-            }
-            if !batches.is_empty() && bytes + state.queue.next_len() > max {
-                state.schedule(&partition);
-                break;
-            }
-            let next = state.queue.next(now, &mut self.compressor);
-            state.schedule(&partition);
+            let leads = state.broker() == Some(self.lane.broker);
+            let fits = batches.is_empty() || bytes + state.queue.next_len() <= max;
+            // One that moved between being taken and being locked is in the agenda of its new lane.
+            let next = if leads && fits { state.queue.next(now, &mut self.compressor) } else { Next::Nothing };
             drop(state);
             match next {
                 Next::Send(sending) => {
@@ -91,15 +87,20 @@ impl Sender {
                         self.shared.tell(&ProducerEvent::EpochBumped { partition: partition.name.clone() });
                     }
                     bytes += sending.len;
-                    batches.push((partition, sending));
+                    batches.push((partition.clone(), sending));
                 }
-                Next::Compress { token, body } => self.offload_compression(partition, token, body),
+                Next::Compress { token, body } => self.offload_compression(partition.clone(), token, body),
                 Next::NeedsProducerId => self.shared.request_producer_id(),
                 Next::Nothing => {}
             }
-            if bytes >= max {
+            seen.push(partition);
+            if !fits {
                 break;
             }
+        }
+        // Only now may they be due again.
+        for partition in seen {
+            partition.lock().schedule(&partition);
         }
         batches
     }

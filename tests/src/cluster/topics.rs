@@ -234,8 +234,7 @@ fn one_partition(topic: &str) -> Vec<u8> {
 
 async fn partitions_of(address: &str, topic: &str) -> io::Result<Vec<MetadataResponsePartition>> {
     let topics = vec![MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() }];
-    let request =
-        MetadataRequest { topics: Some(topics), allow_auto_topic_creation: false, ..Default::default() };
+    let request = MetadataRequest { topics: Some(topics), allow_auto_topic_creation: false, ..Default::default() };
     let mut answer = ask(address, METADATA, &request).await?;
     Ok(answer.topics.pop().map(|topic| topic.partitions).unwrap_or_default())
 }

@@ -75,7 +75,8 @@ fn without_tests(mut code: String) -> String {
             rest = rest.split_once(']').map_or("", |(_, rest)| rest.trim_start());
         }
         let declaration = rest.split(['{', ';']).next().unwrap_or("");
-        let is_module = declaration.starts_with("mod ") || (declaration.starts_with("pub") && declaration.contains(" mod "));
+        let is_module =
+            declaration.starts_with("mod ") || (declaration.starts_with("pub") && declaration.contains(" mod "));
         if is_module && rest[declaration.len()..].starts_with('{') {
             code.truncate(at);
             break;

@@ -129,10 +129,22 @@ impl Accumulator {
         }
     }
 
-    /// A batch may be sent again at once: its partition has a new leader.
+    /// The partition has another leader: nothing is waited for any more. What is in flight to the old one may be stuck there for
+    /// long; it is sent to the new one, which tells from its sequence numbers whether it has it. Without them nothing could tell,
+    /// so the answer is waited for.
     pub(crate) fn on_new_leader(&mut self) {
+        let stamped = self.limits.idempotent;
         for batch in &mut self.batches {
             batch.not_before = Time::ZERO;
+            if stamped && matches!(batch.state, State::InFlight { .. }) {
+                batch.state = State::Queued;
+                batch.maybe_written = true;
+            }
+        }
+        let before = self.batches.len();
+        self.batches.retain(|batch| !(batch.expired && batch.state == State::Queued));
+        if self.batches.len() < before {
+            self.sequencer.on_gap();
         }
     }
 

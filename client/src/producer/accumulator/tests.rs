@@ -89,9 +89,14 @@ impl Queue {
     }
 
     fn next(&mut self, now: Time) -> Option<Seen> {
+        let due = self.queue.due().is_some_and(|due| due <= now);
         match self.queue.next(now, &mut self.compressor) {
             Next::Send(sending) => Some(seen(sending)),
-            Next::Nothing | Next::Compress { .. } | Next::NeedsProducerId => None,
+            Next::Nothing => {
+                assert!(!due, "it is due and there is nothing to send: the connection would spin");
+                None
+            }
+            Next::Compress { .. } | Next::NeedsProducerId => None,
         }
     }
 
@@ -382,6 +387,37 @@ fn a_new_leader_ends_the_backoff() {
 }
 
 #[test]
+fn what_is_in_flight_when_the_leader_moves_is_sent_to_the_new_one_at_once() {
+    let mut queue = queue();
+    let deliveries = [queue.batch(ms(0), "a"), queue.batch(ms(0), "b")];
+    let old = queue.all(ms(0));
+    queue.queue.on_new_leader();
+
+    let new = queue.all(ms(1));
+    assert_eq!(new.iter().map(|s| (s.epoch, s.sequence)).collect::<Vec<_>>(), [(0, 0), (0, 1)]);
+    queue.answer(ms(2), old[0].token, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    new.iter().for_each(|s| queue.answer(ms(3), s.token, ErrorCode::NONE));
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+}
+
+#[test]
+fn a_batch_without_an_answer_is_not_outrun_by_more_than_the_broker_remembers() {
+    let mut queue = queue();
+    queue.batch(ms(0), "stuck").detach();
+    let stuck = queue.next(ms(0)).unwrap();
+    for number in 0..4 {
+        queue.batch(ms(1), &number.to_string()).detach();
+        let sent = queue.next(ms(1)).unwrap();
+        queue.answer(ms(1), sent.token, ErrorCode::NONE);
+    }
+    queue.batch(ms(2), "too much").detach();
+    assert_eq!(queue.next(ms(2)), None);
+    queue.answer(ms(3), stuck.token, ErrorCode::NONE);
+
+    assert!(queue.next(ms(3)).is_some());
+}
+
+#[test]
 fn an_expired_batch_gives_its_memory_back_when_the_socket_lets_go_and_not_before() {
     let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
     queue.memory = Memory::new(4096);
@@ -451,6 +487,29 @@ fn a_batch_that_is_too_large_is_split_until_it_fits() {
 }
 
 #[test]
+fn splitting_goes_on_until_every_part_fits() {
+    let mut queue = queue();
+    let deliveries: Vec<_> =
+        (0..40).map(|number| queue.append(ms(0), &format!("{number} {}", "x".repeat(200)))).collect();
+    let mut now = ms(5);
+    let mut written = Vec::new();
+    for _ in 0..400 {
+        if let Some(sent) = queue.next(now) {
+            let code = if sent.values.len() > 3 { ErrorCode::MESSAGE_TOO_LARGE } else { ErrorCode::NONE };
+            if code.is_none() {
+                written.extend(sent.values);
+            }
+            queue.answer(now, sent.token, code);
+        }
+        now += ms(100);
+    }
+
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+    let numbers: Vec<i32> = written.iter().map(|value| value.split_once(' ').unwrap().0.parse().unwrap()).collect();
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_one_batch_was_compressed_to_never_becomes_the_body_of_another() {
     let mut queue = queue_with(|limits| {
         (limits.max_batch, limits.compression) = (200_000, Compression::Lz4);
@@ -515,6 +574,10 @@ enum Step {
     /// The connection breaks: which of the requests were applied before.
     Break(u8),
     Reject(ErrorCode),
+    /// The oldest request is applied, and its answer comes when nobody waits for it any more.
+    MoveLeader,
+    /// An answer overtakes those of older requests: they were sent to another broker.
+    AnswerLatest,
     Wait(u16),
 }
 
@@ -527,6 +590,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..6).prop_map(Step::Break),
         1 => Just(Step::Reject(ErrorCode::INVALID_RECORD)),
         1 => Just(Step::Reject(ErrorCode::MESSAGE_TOO_LARGE)),
+        1 => Just(Step::MoveLeader),
+        1 => Just(Step::AnswerLatest),
         2 => (1u16..400).prop_map(Step::Wait),
     ]
 }
@@ -573,6 +638,25 @@ proptest! {
                 Step::Reject(code) => if let Some(request) = wire.pop_front() {
                     queue.answer(now, request.token, code);
                 },
+                Step::MoveLeader => {
+                    if let Some(request) = wire.pop_front() {
+                        log.produce(&request);
+                    }
+                    wire.clear();
+                    queue.queue.on_new_leader();
+                }
+                Step::AnswerLatest => {
+                    for (index, request) in wire.iter().enumerate() {
+                        let code = log.produce(request);
+                        if index + 1 == wire.len() {
+                            queue.answer(now, request.token, code);
+                        }
+                    }
+                    // The others were applied too, and their answers are lost.
+                    for request in wire.drain(..) {
+                        queue.lose(now, request.token);
+                    }
+                }
                 Step::Wait(millis) => {
                     now += ms(u64::from(millis));
                     queue.expire(now);

@@ -1,0 +1,10 @@
+//! Client and mock cluster as a whole on one paused, seeded, single-threaded runtime, over pipes in memory: one seed, one run.
+#![allow(clippy::disallowed_methods, reason = "the runtime is a paused one; its clock is the simulation's")]
+#![allow(clippy::print_stderr, reason = "a failure names its seed")]
+
+mod cancellation;
+mod determinism;
+mod faults;
+mod reading;
+mod trouble;
+mod world;
