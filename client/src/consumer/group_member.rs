@@ -315,8 +315,8 @@ impl GroupMember {
                 self.listening.hurry(deadline);
                 self.listening.call(Call { told: Told::Revoked, partitions, reason, deadline });
             }
-            Action::Assigned { partitions, reason } => {
-                info!(group = %self.group, ?reason, "got {} partitions", partitions.len());
+            Action::Assigned { generation, partitions, reason } => {
+                info!(group = %self.group, generation, ?reason, "got {} partitions", partitions.len());
                 let view = self.shared.cluster.view();
                 let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
                 let counts = || self.topics.iter().map(|topic| (topic.clone(), count(topic))).collect();

@@ -9,7 +9,8 @@
 //! [`next_action`](Membership::next_action) is called until it returns `None`, and each action is begun, not awaited. At last the
 //! driver sleeps until [`next_deadline`](Membership::next_deadline) or until something happens, and begins again.
 //!
-//! Requests go to the broker that the action names, all on one connection. The driver keeps no copy of the state: a commit takes
+//! Requests go to the broker that the action names, on a connection that this member has for itself: a coordinator answers
+//! nothing behind a JoinGroup or SyncGroup that waits for other members. The driver keeps no copy of the state: a commit takes
 //! its member and generation from [`identity`](Membership::identity) when it is sent, and tells
 //! [`on_commit_error`](Membership::on_commit_error) if the coordinator objects.
 
@@ -17,10 +18,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milena_protocol::messages::heartbeat::HeartbeatRequest;
-use milena_protocol::messages::join_group::JoinGroupRequest;
-use milena_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
-use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use milena_protocol::messages::sync_group::SyncGroupRequestAssignment;
 
 use super::assignor::{Strategy, Topics};
 use super::rebalance::RebalanceReason;
@@ -36,6 +34,7 @@ mod answers;
 mod coordinator_search;
 mod heartbeats;
 mod protocols;
+mod requests;
 
 pub(crate) use self::action::Action;
 use self::coordinator_search::CoordinatorSearch;
@@ -44,9 +43,6 @@ use self::protocols::LastAssignment;
 
 /// The protocol type of consumers.
 const PROTOCOL_TYPE: &str = "consumer";
-
-/// Beyond the rebalance timeout a JoinGroup may take this long.
-const JOIN_MARGIN: Duration = Duration::from_secs(5);
 
 /// Of the rebalance timeout, at least this is kept for what comes after the revocation.
 const LEAST_RESERVE: Duration = Duration::from_secs(5);
@@ -209,14 +205,15 @@ impl Membership {
 
     /// What to do now. To be asked until there is nothing.
     pub(crate) fn next_action(&mut self, now: Time) -> Option<Action> {
+        if let Some(action) = self.ready.pop_front() {
+            return Some(action);
+        }
         if self.stall_deadline().is_some_and(|deadline| deadline <= now) {
             self.stall();
+            return self.ready.pop_front();
         }
         if self.beats() && self.coordinator.known().is_some() && self.heartbeats.expiry() <= now {
             self.lose_coordinator(now);
-        }
-        if let Some(action) = self.ready.pop_front() {
-            return Some(action);
         }
         let Some(broker) = self.coordinator.known() else {
             let wanted = self.wants_coordinator();
@@ -453,74 +450,6 @@ impl Membership {
     fn delay(&mut self, failures: u32) -> Duration {
         self.settings.backoff.delay(failures, &mut self.entropy)
     }
-
-    fn join(&mut self, broker: i32) -> Option<Action> {
-        let MembershipSettings { strategies, rack, rebalance_timeout, .. } = &self.settings;
-        let protocols = protocols::offer(strategies, &self.topics, &self.last, self.generation, rack.as_deref());
-        let protocols = match protocols {
-            Ok(protocols) => protocols,
-            Err(error) => {
-                self.rest(error);
-                return self.ready.pop_front();
-            }
-        };
-        let timeout = self.settings.request_timeout.max(*rebalance_timeout + JOIN_MARGIN);
-        let request = JoinGroupRequest {
-            group_id: self.settings.group.to_string(),
-            session_timeout_ms: millis(self.settings.session_timeout),
-            rebalance_timeout_ms: millis(*rebalance_timeout),
-            member_id: self.member_id.clone(),
-            group_instance_id: self.settings.instance_id.clone(),
-            protocol_type: PROTOCOL_TYPE.to_owned(),
-            protocols,
-            reason: Some(self.reason.text().to_owned()),
-        };
-        self.offered.clone_from(&self.topics);
-        self.state = State::Joining;
-        Some(Action::Join { broker, timeout, request })
-    }
-
-    fn sync_request(&self, protocol: &str, assignments: Vec<SyncGroupRequestAssignment>) -> SyncGroupRequest {
-        SyncGroupRequest {
-            group_id: self.settings.group.to_string(),
-            generation_id: self.generation,
-            member_id: self.member_id.clone(),
-            group_instance_id: self.settings.instance_id.clone(),
-            protocol_type: Some(PROTOCOL_TYPE.to_owned()),
-            protocol_name: Some(protocol.to_owned()),
-            assignments,
-        }
-    }
-
-    fn beat(&mut self, broker: i32, now: Time) -> Option<Action> {
-        let number = self.heartbeats.next_beat(now)?;
-        let timeout = self.settings.request_timeout.min(self.settings.session_timeout);
-        let request = HeartbeatRequest {
-            group_id: self.settings.group.to_string(),
-            generation_id: self.generation,
-            member_id: self.member_id.clone(),
-            group_instance_id: self.settings.instance_id.clone(),
-        };
-        Some(Action::Heartbeat { broker, timeout, number, request })
-    }
-
-    /// One try, if the coordinator is known and the member has a name there. A static member stays: it means to come back.
-    fn leave(&mut self, reason: RebalanceReason) {
-        let dynamic = self.settings.instance_id.is_none() && !self.member_id.is_empty();
-        let Some(broker) = self.coordinator.known().filter(|_| dynamic) else { return };
-        let member_id = std::mem::take(&mut self.member_id);
-        let member = MemberIdentity {
-            member_id: member_id.clone(),
-            group_instance_id: None,
-            reason: Some(reason.text().to_owned()),
-        };
-        let request = LeaveGroupRequest { group_id: self.settings.group.to_string(), member_id, members: vec![member] };
-        self.ready.push_back(Action::Leave { broker, timeout: self.settings.request_timeout, request });
-    }
-}
-
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -34,13 +34,13 @@ pub(crate) enum Action {
     /// Then [`on_revoked`](super::Membership::on_revoked), unless [`Action::Lost`] came in between.
     Revoke { partitions: Vec<TopicPartition>, reason: RebalanceReason, deadline: Time },
     /// These are owned from now on, perhaps none. Nothing was owned before.
-    Assigned { partitions: Vec<TopicPartition>, reason: RebalanceReason },
+    Assigned { generation: i32, partitions: Vec<TopicPartition>, reason: RebalanceReason },
     /// All that was owned is owned no more: others may read it already. It ends a revocation that is under way; a listener that
     /// heard of the revocation has heard enough.
     Lost { partitions: Vec<TopicPartition>, reason: RebalanceReason },
     /// The application has made no progress since then: the member leaves.
     Stalled { since: Time },
-    /// To be returned by the next read, once. The read after tries again.
+    /// To be returned by the next read, once.
     Report(Error),
     /// To be returned by every read from now on.
     Fail(Error),

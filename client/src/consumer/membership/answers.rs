@@ -1,6 +1,7 @@
 //! What the coordinator's answers mean to a member. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::join_group::JoinGroupResponse;
@@ -8,7 +9,7 @@ use milena_protocol::messages::sync_group::{SyncGroupRequestAssignment, SyncGrou
 use tracing::warn;
 
 use super::protocols::{Assigned, read_assignment};
-use super::{Action, Identity, Leading, Membership, PROTOCOL_TYPE, Role, State};
+use super::{Action, Identity, Leading, Membership, PROTOCOL_TYPE, Role, State, Then};
 use crate::clock::Time;
 use crate::consumer::assignor::{Division, Topics};
 use crate::consumer::rebalance::RebalanceReason;
@@ -162,7 +163,12 @@ impl Membership {
     fn on_synced(&mut self, answer: SyncGroupResponse, protocol: &Arc<str>, role: Role, now: Time) {
         let another = |said: &Option<String>, known: &str| said.as_deref().is_some_and(|said| said != known);
         if another(&answer.protocol_type, PROTOCOL_TYPE) || another(&answer.protocol_name, protocol) {
-            return self.on_refused("taking the assignment of", ErrorCode::INCONSISTENT_GROUP_PROTOCOL, now);
+            let text = format!(
+                "the assignment of group \"{}\" is for protocol {:?} {:?}, not for {PROTOCOL_TYPE:?} {protocol:?}",
+                self.settings.group, answer.protocol_type, answer.protocol_name
+            );
+            let error = Error::new(ErrorKind::Protocol, text);
+            return self.rest(error.with_code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
         }
         if self.topics != self.offered {
             self.reason = RebalanceReason::SubscriptionChange;
@@ -178,7 +184,8 @@ impl Membership {
                 self.last.user_data = user_data;
                 self.owned.clone_from(&partitions);
                 self.state = State::Stable { role };
-                self.ready.push_back(Action::Assigned { partitions, reason: self.reason });
+                let (generation, reason) = (self.generation, self.reason);
+                self.ready.push_back(Action::Assigned { generation, partitions, reason });
             }
             Err(text) => {
                 let text = format!(
@@ -261,14 +268,14 @@ impl Membership {
         self.lose(RebalanceReason::SessionExpired);
         self.reason = RebalanceReason::SessionExpired;
         match self.state {
-            State::Revoking { then: super::Then::Leave } => self.state = State::Left,
+            State::Revoking { then: Then::Leave } => self.state = State::Left,
             State::Outside { .. }
             | State::Joining
             | State::Dividing { .. }
             | State::Joined { .. }
             | State::Syncing { .. }
             | State::Stable { .. }
-            | State::Revoking { then: super::Then::Rejoin }
+            | State::Revoking { then: Then::Rejoin }
             | State::Resting { .. }
             | State::Left
             | State::Failed => self.state = State::Outside { due: now },
@@ -345,7 +352,7 @@ impl Membership {
     /// Joins at once, but not again and again at once.
     fn join_again(&mut self, now: Time) {
         let pause = match self.failures {
-            0 => std::time::Duration::ZERO,
+            0 => Duration::ZERO,
             failures => self.delay(failures),
         };
         self.failures = self.failures.saturating_add(1);
