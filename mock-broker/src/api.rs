@@ -16,15 +16,21 @@ mod create_topics;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 pub(crate) mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod init_producer_id;
+pub(crate) mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
 pub(crate) mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod sync_group;
 
 /// One request on its way.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +92,12 @@ served! {
     offset_commit::OffsetCommitRequest
     offset_fetch::OffsetFetchRequest
     find_coordinator::FindCoordinatorRequest
+    join_group::JoinGroupRequest
+    heartbeat::HeartbeatRequest
+    leave_group::LeaveGroupRequest
+    sync_group::SyncGroupRequest
+    describe_groups::DescribeGroupsRequest
+    list_groups::ListGroupsRequest
     api_versions::ApiVersionsRequest
     create_topics::CreateTopicsRequest
     delete_topics::DeleteTopicsRequest

@@ -2,6 +2,7 @@
 
 mod builder;
 mod control;
+mod group;
 mod topic;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::snapshot::Snapshot;
 
 pub use builder::MockClusterBuilder;
 pub use control::{BrokerControl, PartitionControl};
+pub use group::GroupControl;
 pub use topic::Topic;
 
 /// A Kafka cluster in this process. Clones are handles to one cluster; it ends when the last one is dropped, or by
@@ -98,6 +100,11 @@ impl MockCluster {
     /// One partition, to look into its log or move its leader.
     pub fn partition(&self, topic: &str, partition: i32) -> PartitionControl {
         PartitionControl::new(self.clone(), topic, partition)
+    }
+
+    /// One consumer group, to look at its members and to disturb it.
+    pub fn group(&self, id: &str) -> GroupControl {
+        GroupControl::new(self.clone(), id)
     }
 
     /// How many partitions a topic has; none if it does not exist.

@@ -20,6 +20,7 @@ pub(crate) mod append;
 mod broker;
 pub(crate) mod controller;
 pub(crate) mod fetch_sessions;
+mod groups;
 mod log;
 pub(crate) mod offsets;
 pub(crate) mod parked;
@@ -35,6 +36,8 @@ use broker::Broker;
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
 
+pub use groups::GroupState;
+pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use log::Log;
 pub use log::LogRecord;
 
@@ -52,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) wall_start_ms: i64,
     /// Partitions of `__consumer_offsets`, and of the transactions' topic.
     pub(crate) offsets_partitions: i32,
+    pub(crate) groups: GroupSettings,
 }
 
 /// A broker and where clients reach it.
@@ -151,15 +155,20 @@ impl Core {
 
     /// Lets time pass.
     pub(crate) fn poll(&mut self, now: Duration) {
-        self.settle(now);
-        while let Some(ticket) = self.parked.expired(now) {
-            self.recheck(now, ticket, true);
+        loop {
+            self.settle(now);
+            if let Some(ticket) = self.parked.expired(now) {
+                self.recheck(now, ticket, true);
+            } else if !self.expire_group(now) {
+                return;
+            }
         }
     }
 
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.parked.next_deadline()
+        let of_groups = self.brokers.values().filter_map(|broker| broker.groups.next_deadline());
+        of_groups.chain(self.parked.next_deadline()).min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {
@@ -174,9 +183,10 @@ impl Core {
         self.parked.park(ticket, parked);
     }
 
-    /// Looks again at what waits for the partitions that changed.
+    /// Looks again at what waits for the partitions that changed, and at who coordinates there.
     fn settle(&mut self, now: Duration) {
         while let Some(id) = self.changed.pop_first() {
+            self.coordinate_groups(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
             }
@@ -193,6 +203,7 @@ impl Core {
             Wait::OffsetCommit(pending) => {
                 api::offset_commit::check(self, &call, pending, is_expired).map_err(Wait::OffsetCommit)
             }
+            Wait::Group => Err(Wait::Group),
         };
         match result {
             Ok(outcome) => self.resolve(ticket, outcome),

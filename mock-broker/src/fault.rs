@@ -20,6 +20,7 @@ use rules::{Action, Limit, Matcher};
 /// # use std::time::Duration;
 /// let lost_answer = Fault::on(ApiKey::PRODUCE).topic("orders").apply_then_disconnect();
 /// let moving = Fault::on(ApiKey::FETCH).partition(3).times(2).error(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+/// let fenced = Fault::on(ApiKey::HEARTBEAT).group("billing").error(ErrorCode::UNKNOWN_MEMBER_ID);
 /// let slow = Fault::any().broker(2).always().delay(Duration::from_millis(50));
 /// ```
 #[derive(Clone, Debug)]
@@ -49,16 +50,22 @@ impl Fault {
 }
 
 impl Match {
-    /// Only requests that name this topic, or that ask for all topics. An incremental Fetch of a fetch session names only
-    /// what changed.
+    /// Only requests about this topic: those that name it or ask for all topics, and a Fetch in whose session it is.
     pub fn topic(mut self, topic: &str) -> Self {
         self.0.topic = Some(topic.to_owned());
         self
     }
 
-    /// Only requests that name this partition (of [`topic`](Self::topic), if that is given too).
+    /// Only requests about this partition (of [`topic`](Self::topic), if that is given too).
     pub fn partition(mut self, partition: i32) -> Self {
         self.0.partition = Some(partition);
+        self
+    }
+
+    /// Only requests that name this consumer group: of its members and of simple consumers, and those that look for its
+    /// coordinator or describe it.
+    pub fn group(mut self, group: &str) -> Self {
+        self.0.group = Some(group.to_owned());
         self
     }
 
@@ -99,7 +106,7 @@ impl Match {
         self
     }
 
-    /// The request is not applied. Its answer has this code, at each topic, partition, group or key that the request names; or
+    /// The request is not applied. Its answer has this code, at each topic, partition, group or key that the request is about; or
     /// for the whole answer, if its API has no other place. A Produce request that wants no answer (acks=0) gets its connection
     /// closed. A request without any place for a code does not match.
     pub fn error(self, code: ErrorCode) -> Fault {

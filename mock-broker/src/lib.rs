@@ -20,7 +20,8 @@
 //! * [`MockCluster`] listens on loopback ports ([`start`](MockClusterBuilder::start)), or works without sockets
 //!   ([`start_in_memory`](MockClusterBuilder::start_in_memory)): then clients connect by [`MockCluster::pipe`], and on a paused
 //!   single-threaded runtime one seed gives one run, down to the [`trace_hash`](Journal::trace_hash).
-//! * [`BrokerControl`] crashes, restarts and freezes brokers, [`PartitionControl`] moves leaders and reads logs.
+//! * [`BrokerControl`] crashes, restarts and freezes brokers, [`PartitionControl`] moves leaders and reads logs,
+//!   [`GroupControl`] shows members and assignments, forces a rebalance, evicts members.
 //! * [`Fault`] loses, delays, cuts and falsifies answers by rule.
 //! * [`Journal`] has the requests that came, [`MockCluster::until`] and [`MockCluster::with`] look at the state.
 //!
@@ -30,13 +31,14 @@
 //!
 //! | | |
 //! |---|---|
-//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, OffsetCommit, OffsetFetch, InitProducerId, CreateTopics, DeleteTopics, OffsetForLeaderEpoch, DescribeConfigs, DescribeCluster, each in every version of Kafka 4.4 |
+//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, CreateTopics, DeleteTopics, OffsetForLeaderEpoch, DescribeConfigs, DescribeCluster, each in every version of Kafka 4.4 |
 //! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark. Followers have a record as soon as their leader has it |
 //! | Crash | an in-sync replica leads at once, with a new epoch; logs survive. Replicas leave and join the in-sync ones at once, too |
 //! | Idempotence | producer ids, epochs, the window of the last five batches |
 //! | Fetch | sessions, long polls, size limits, look-ups by time and offset |
-//! | Offsets | commits of simple consumers, kept in `__consumer_offsets` |
-//! | Not yet | group membership, transactions, retention and compaction, quotas, authentication, TLS, access control |
+//! | Groups | the classic protocol: both barriers, protocol vote, generations, sessions and their timeouts, static members; a group survives its coordinator, a rebalance under way does not. Groups and their offsets never expire; no limit of their size |
+//! | Offsets | commits of members and of simple consumers, kept in `__consumer_offsets` |
+//! | Not yet | the consumer protocol of KIP-848, deleting groups, transactions, retention and compaction, quotas, authentication, TLS, access control |
 #![forbid(unsafe_code)]
 
 mod api;
@@ -49,10 +51,10 @@ mod random;
 mod server;
 mod snapshot;
 
-pub use crate::core::LogRecord;
-pub use cluster::{BrokerControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
+pub use crate::core::{GroupState, LogRecord};
+pub use cluster::{BrokerControl, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
 pub use fault::{Fault, FaultHandle, Match};
 pub use journal::{Journal, Seen};
 pub use milena_protocol::{ApiKey, ErrorCode};
 pub use pipe::Pipe;
-pub use snapshot::Snapshot;
+pub use snapshot::{GroupMember, Snapshot};

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lexopt::ValueExt as _;
 use milena_mock_broker::{MockCluster, Topic};
@@ -22,6 +23,8 @@ Usage: milena-mock-broker [OPTIONS]
                            may be given several times
   --min-insync COUNT       min.insync.replicas of topics [default: 1]
   --auto-create            create topics that clients ask for
+  --group-initial-rebalance-delay MILLIS
+                           how long the first members of a group wait for others [default: 0]
   -h, --help               this text
 
 When it is ready it prints a line per broker, then one line of JSON with the bootstrap addresses. Logs go to standard error;
@@ -35,6 +38,7 @@ struct Options {
     topics: Vec<Topic>,
     min_insync: usize,
     auto_create: bool,
+    group_initial_rebalance_delay: Duration,
 }
 
 /// What ends the program before it serves.
@@ -84,6 +88,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, l
         topics: Vec::new(),
         min_insync: 1,
         auto_create: false,
+        group_initial_rebalance_delay: Duration::ZERO,
     };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
@@ -94,6 +99,9 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, l
             Long("topic") => options.topics.push(parser.value()?.parse_with(topic)?),
             Long("min-insync") => options.min_insync = parser.value()?.parse()?,
             Long("auto-create") => options.auto_create = true,
+            Long("group-initial-rebalance-delay") => {
+                options.group_initial_rebalance_delay = Duration::from_millis(parser.value()?.parse()?);
+            }
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
@@ -127,7 +135,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
         .host(options.host)
         .ports(ports)
         .min_insync(options.min_insync)
-        .auto_create_topics(options.auto_create);
+        .auto_create_topics(options.auto_create)
+        .group_initial_rebalance_delay(options.group_initial_rebalance_delay);
     for topic in options.topics {
         builder = builder.with_topic(topic);
     }
@@ -192,6 +201,7 @@ mod tests {
     fn options_are_read() {
         let text =
             "--brokers 2 --port=0 --host 127.0.0.2 --topic orders:6:2 --topic plain --min-insync 2 --auto-create";
+        let text = format!("{text} --group-initial-rebalance-delay 250");
         let arguments: Vec<_> = text.split(' ').collect();
         let options = parsed(&arguments).unwrap().unwrap();
         assert_eq!((options.brokers, options.port, options.min_insync), (2, 0, 2));
@@ -201,6 +211,7 @@ mod tests {
             [Topic::new("orders").partitions(6).replication_factor(2), Topic::new("plain").partitions(1)]
         );
         assert!(options.auto_create);
+        assert_eq!(options.group_initial_rebalance_delay, Duration::from_millis(250));
         assert!(parsed(&["--help"]).unwrap().is_none());
     }
 

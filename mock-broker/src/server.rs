@@ -322,6 +322,8 @@ impl Shared {
     fn disconnected(&self, connection: u64) {
         self.change(|state, now| {
             state.forget(connection, now, &self.journal);
+            // Nobody will take the answers to what it had asked.
+            state.waiting.retain(|_, answer| !answer.is_closed());
         });
     }
 }

@@ -3,8 +3,24 @@
 use std::collections::BTreeMap;
 
 use milena_protocol::ApiKey;
+use milena_protocol::group::Assignment;
 
-use crate::core::Core;
+use crate::core::{Core, GroupState};
+
+/// A member of a consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMember {
+    /// The id that the coordinator has given it.
+    pub id: String,
+    /// The name of its place, if it is a static member (`group.instance.id`).
+    pub instance_id: Option<String>,
+    /// The name that it gives itself.
+    pub client_id: String,
+    /// What the last generation that got an assignment gave it: topics and partitions, in order. Empty if that was nothing, or
+    /// is not in the form that consumers use.
+    pub assignment: Vec<(String, i32)>,
+}
 
 /// The state of a [`MockCluster`](crate::MockCluster) while a closure looks at it: nothing changes meanwhile. Do not call the
 /// cluster's other methods from the closure: they wait for its end.
@@ -18,6 +34,28 @@ impl Snapshot<'_> {
     /// The offset that a group has committed for a partition: that of the next record to read. None if there is none.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
         self.core.committed(group, topic, partition)
+    }
+
+    /// What a consumer group is doing; [`GroupState::Dead`] if it does not exist.
+    pub fn group_state(&self, group: &str) -> GroupState {
+        self.core.group(group).map_or(GroupState::Dead, |group| group.state)
+    }
+
+    /// How often a consumer group has been rebalanced: 1 is the first generation that had members. 0 if there was none yet.
+    pub fn group_generation(&self, group: &str) -> i32 {
+        self.core.group(group).map_or(0, |group| group.generation)
+    }
+
+    /// The members of a consumer group, those that have been in it for longest first; empty if it does not exist.
+    pub fn group_members(&self, group: &str) -> Vec<GroupMember> {
+        let Some(described) = self.core.group(group) else { return Vec::new() };
+        let members = described.members.into_iter().map(|member| GroupMember {
+            assignment: partitions(group, &member.id, member.assignment),
+            id: member.id,
+            instance_id: member.instance_id,
+            client_id: member.client_id,
+        });
+        members.collect()
     }
 
     /// The offset behind the last record that all in-sync replicas have, as the leader knows it; -1 if there is no such
@@ -50,4 +88,21 @@ impl Snapshot<'_> {
     pub fn open_connections(&self) -> usize {
         self.open_connections
     }
+}
+
+/// What an assignment says, if it is one of consumers.
+fn partitions(group: &str, member: &str, assignment: bytes::Bytes) -> Vec<(String, i32)> {
+    if assignment.is_empty() {
+        return Vec::new();
+    }
+    let decoded = Assignment::decode(assignment).unwrap_or_else(|error| {
+        tracing::debug!(group, member, %error, "the assignment is not a consumer's");
+        Assignment::default()
+    });
+    let mut partitions = Vec::new();
+    for (topic, of_topic) in decoded.partitions {
+        partitions.extend(of_topic.into_iter().map(|partition| (topic.clone(), partition)));
+    }
+    partitions.sort_unstable();
+    partitions
 }

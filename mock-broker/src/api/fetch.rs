@@ -80,7 +80,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     let parked = Parked {
         origin: call.origin.clone(),
         header: call.header.clone(),
-        deadline: call.now.saturating_add(max_wait),
+        deadline: Some(call.now.saturating_add(max_wait)),
         watched,
         wait: Wait::Fetch(pending),
     };

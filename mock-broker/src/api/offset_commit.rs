@@ -1,7 +1,7 @@
 //! OffsetCommit: writes offsets of a group into the log of `__consumer_offsets`. Pure.
 //!
-//! * v6: leader epochs; v10: topic ids
-//! * only simple consumers (no generation, no member) can commit: groups are not served
+//! * v6: leader epochs; v7: static members; v10: topic ids
+//! * members commit in their generation, simple consumers (no generation, no member) while the group has no members
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::offset_commit::{
@@ -77,7 +77,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetCommitRequ
             let parked = Parked {
                 origin: call.origin.clone(),
                 header: call.header.clone(),
-                deadline: call.now.saturating_add(COMMIT_TIMEOUT),
+                deadline: Some(call.now.saturating_add(COMMIT_TIMEOUT)),
                 watched: vec![pending.id],
                 wait: Wait::OffsetCommit(pending),
             };
@@ -94,7 +94,11 @@ pub(crate) fn check(core: &Core, call: &Call<'_>, pending: Pending, is_expired: 
 }
 
 /// Whether this broker and this group take commits from this client.
-fn refuse(core: &Core, call: &Call<'_>, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+fn refuse(core: &mut Core, call: &Call<'_>, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    core.check_coordinator(call.broker(), &request.group_id)?;
+    if let Some(checked) = core.check_commit(call.now, call.broker(), request) {
+        return checked;
+    }
     let (_, offsets) = core.offsets_at(call.broker(), &request.group_id)?;
     let group_exists = offsets.of_group(&request.group_id).is_some();
     match request.generation_id_or_member_epoch {

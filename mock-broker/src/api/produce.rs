@@ -3,6 +3,7 @@
 //! * advertised from version 0, served from 3, as in Kafka
 //! * v8: which records spoiled their batch; v10: who leads now; v13: topic ids
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use milena_protocol::ErrorCode;
@@ -67,7 +68,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
         };
         let known = known.map(|topic| (topic.id, topic.name.clone(), topic.partitions.len()));
         let mut partition_responses = Vec::with_capacity(partition_data.len());
-        for (partition_at, data) in partition_data.into_iter().enumerate() {
+        for (partition_at, data) in last_of_each(partition_data).into_iter().enumerate() {
             let index = data.index;
             let id = known.as_ref().map_err(|code| *code).and_then(|(topic, name, partitions)| {
                 let exists = usize::try_from(index).is_ok_and(|index| index < *partitions);
@@ -99,12 +100,26 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
     let parked = Parked {
         origin: call.origin.clone(),
         header: call.header.clone(),
-        deadline: call.now.saturating_add(timeout),
+        deadline: Some(call.now.saturating_add(timeout)),
         watched: pending.waiting.iter().map(|waiting| waiting.id).collect(),
         wait: Wait::Produce(pending),
     };
     core.park(call.ticket, parked);
     Answer::Parked
+}
+
+/// Of a partition that is named twice only the last batch counts, as on a real Kafka: what came before is gone without a word.
+fn last_of_each(partitions: Vec<PartitionProduceData>) -> Vec<PartitionProduceData> {
+    let mut places = BTreeMap::new();
+    let mut kept: Vec<PartitionProduceData> = Vec::with_capacity(partitions.len());
+    for data in partitions {
+        let place = *places.entry(data.index).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some(earlier) => *earlier = data,
+            None => kept.push(data),
+        }
+    }
+    kept
 }
 
 /// Looks again at a request that waits.

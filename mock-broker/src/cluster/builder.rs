@@ -11,7 +11,7 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, Settings};
+use crate::core::{BrokerAddress, GroupSettings, Settings};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
 use crate::server::{Door, Shared, listen};
@@ -38,6 +38,7 @@ pub struct MockClusterBuilder {
     host: Ipv4Addr,
     ports: Vec<u16>,
     pipe_options: PipeOptions,
+    groups: GroupSettings,
 }
 
 impl Default for MockClusterBuilder {
@@ -51,6 +52,11 @@ impl Default for MockClusterBuilder {
             host: Ipv4Addr::LOCALHOST,
             ports: Vec::new(),
             pipe_options: PipeOptions::default(),
+            groups: GroupSettings {
+                min_session_timeout: Duration::from_secs(6),
+                max_session_timeout: Duration::from_secs(30 * 60),
+                initial_rebalance_delay: Duration::ZERO,
+            },
         }
     }
 }
@@ -103,6 +109,28 @@ impl MockClusterBuilder {
     /// The ports that brokers listen on, one for each, in the order of their ids; 0 is a free port. Default: free ports.
     pub fn ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
         self.ports = ports.into_iter().collect();
+        self
+    }
+
+    /// The shortest session that a member of a group may ask for (`group.min.session.timeout.ms`). Default: 6 s, as in Kafka;
+    /// tests of members that die want less.
+    pub fn group_min_session_timeout(mut self, time: Duration) -> Self {
+        self.groups.min_session_timeout = time;
+        self
+    }
+
+    /// The longest session that a member of a group may ask for (`group.max.session.timeout.ms`). Default: 30 minutes, as in
+    /// Kafka.
+    pub fn group_max_session_timeout(mut self, time: Duration) -> Self {
+        self.groups.max_session_timeout = time;
+        self
+    }
+
+    /// How long the first members of an empty group wait for others before they become its first generation
+    /// (`group.initial.rebalance.delay.ms`); each newcomer lets them wait as long again, up to the rebalance timeout. Default:
+    /// none, so that no test waits for what is not its subject; Kafka's own is 3 s.
+    pub fn group_initial_rebalance_delay(mut self, time: Duration) -> Self {
+        self.groups.initial_rebalance_delay = time;
         self
     }
 
@@ -177,6 +205,12 @@ impl MockClusterBuilder {
                 self.min_insync, self.brokers
             )));
         }
+        let GroupSettings { min_session_timeout, max_session_timeout, .. } = self.groups;
+        if min_session_timeout > max_session_timeout {
+            return Err(invalid(format!(
+                "group.min.session.timeout.ms {min_session_timeout:?} is above group.max.session.timeout.ms {max_session_timeout:?}"
+            )));
+        }
         Ok(())
     }
 
@@ -212,6 +246,7 @@ impl MockClusterBuilder {
             min_insync_replicas: self.min_insync as i32,
             wall_start_ms,
             offsets_partitions: OFFSETS_PARTITIONS,
+            groups: self.groups,
         };
         let shared = Shared::start(settings, doors, self.pipe_options.clone());
         let cluster = MockCluster::new(Arc::clone(&shared));

@@ -7,6 +7,7 @@ use milena_protocol::ErrorCode;
 
 use super::controller::PartitionId;
 use super::fetch_sessions::FetchSessions;
+use super::groups::Groups;
 use super::offsets::CommittedOffsets;
 use super::replica::Replica;
 
@@ -18,6 +19,7 @@ pub(crate) struct Broker {
     pub(crate) fetch_sessions: FetchSessions,
     /// By partition of `__consumer_offsets`: those that it leads.
     pub(crate) offsets: BTreeMap<i32, CommittedOffsets>,
+    pub(crate) groups: Groups,
     /// The producer ids that it may still give away.
     pub(crate) producer_ids: Range<i64>,
 }
@@ -29,6 +31,7 @@ impl Broker {
             replicas: BTreeMap::new(),
             fetch_sessions: FetchSessions::default(),
             offsets: BTreeMap::new(),
+            groups: Groups::default(),
             producer_ids: 0..0,
         }
     }
@@ -37,6 +40,7 @@ impl Broker {
     pub(crate) fn forget_memory(&mut self) {
         self.fetch_sessions = FetchSessions::default();
         self.offsets.clear();
+        self.groups = Groups::default();
         self.producer_ids = 0..0;
     }
 

@@ -151,6 +151,11 @@ impl FetchSessions {
         Context::Full(id)
     }
 
+    /// The partitions of a session; none if there is no such session.
+    pub(crate) fn partitions(&self, session_id: i32) -> impl Iterator<Item = &FetchKey> {
+        self.sessions.get(&session_id).into_iter().flat_map(|session| session.partitions.keys())
+    }
+
     fn make_room(&mut self, now: Duration) -> bool {
         if self.sessions.len() < CAPACITY {
             return true;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use milena_protocol::ErrorCode;
 
 use super::append::{Appended, Rejection};
@@ -44,6 +45,10 @@ pub(crate) struct CommittedOffsets {
 impl CommittedOffsets {
     pub(crate) fn of_group(&self, group: &str) -> Option<&OffsetsOfGroup> {
         self.groups.get(group)
+    }
+
+    pub(super) fn group_ids(&self) -> impl Iterator<Item = &String> {
+        self.groups.keys()
     }
 
     pub(crate) fn get(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
@@ -124,7 +129,21 @@ impl Core {
             let value = value.as_ref().map(record::encode_value).transpose().map_err(encoded)?;
             records.push((key, value));
         }
-        self.append_own(now, broker, id, &records).map_err(|Rejection { refusal, .. }| match refusal.code {
+        self.append_for_coordinator(now, broker, id, &records)
+    }
+
+    /// Writes records of a coordinator's own into its log.
+    ///
+    /// # Errors
+    /// Why it cannot, in words for clients of a coordinator.
+    pub(super) fn append_for_coordinator(
+        &mut self,
+        now: Duration,
+        broker: i32,
+        id: PartitionId,
+        records: &[(Bytes, Option<Bytes>)],
+    ) -> Result<Appended, ErrorCode> {
+        self.append_own(now, broker, id, records).map_err(|Rejection { refusal, .. }| match refusal.code {
             ErrorCode::NOT_ENOUGH_REPLICAS => ErrorCode::COORDINATOR_NOT_AVAILABLE,
             ErrorCode::NOT_LEADER_OR_FOLLOWER => ErrorCode::NOT_COORDINATOR,
             code => code,

@@ -7,7 +7,7 @@ use milena_protocol::frame::RequestHeader;
 
 use super::controller::PartitionId;
 use super::{Origin, Ticket};
-use crate::api::{fetch, offset_commit, produce};
+use crate::api::{Call, fetch, offset_commit, produce};
 
 /// What a request waits for.
 #[derive(Debug)]
@@ -18,15 +18,25 @@ pub(crate) enum Wait {
     Fetch(fetch::Pending),
     /// That its offsets are on all in-sync replicas.
     OffsetCommit(offset_commit::Pending),
+    /// That the members of its group have come as far. The group has its ticket, and answers it.
+    Group,
 }
 
 #[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) origin: Origin,
     pub(crate) header: RequestHeader,
-    pub(crate) deadline: Duration,
+    /// None if it is answered when others have done something, however long that takes.
+    pub(crate) deadline: Option<Duration>,
     pub(crate) watched: Vec<PartitionId>,
     pub(crate) wait: Wait,
+}
+
+impl Parked {
+    /// A request that no partition and no time brings on.
+    pub(crate) fn until_answered(call: &Call<'_>, wait: Wait) -> Self {
+        Self { origin: call.origin.clone(), header: call.header.clone(), deadline: None, watched: Vec::new(), wait }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,13 +51,17 @@ impl ParkedRequests {
         for id in &parked.watched {
             self.watch.entry(*id).or_default().insert(ticket);
         }
-        self.deadlines.insert((parked.deadline, ticket));
+        if let Some(deadline) = parked.deadline {
+            self.deadlines.insert((deadline, ticket));
+        }
         self.by_ticket.insert(ticket, parked);
     }
 
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Parked> {
         let parked = self.by_ticket.remove(&ticket)?;
-        self.deadlines.remove(&(parked.deadline, ticket));
+        if let Some(deadline) = parked.deadline {
+            self.deadlines.remove(&(deadline, ticket));
+        }
         for id in &parked.watched {
             if let Some(tickets) = self.watch.get_mut(id) {
                 tickets.remove(&ticket);

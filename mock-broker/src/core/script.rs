@@ -41,6 +41,9 @@ impl Core {
                 broker.offsets.clear();
             }
         }
+        if deleted.name == OFFSETS_TOPIC {
+            self.forget_groups(now);
+        }
         self.changed.extend(deleted.partition_ids().map(|(id, _)| id));
         self.delete_offsets_of(now, &deleted.name);
         Some(deleted)

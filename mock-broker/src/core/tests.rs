@@ -3,6 +3,7 @@
 mod connections;
 mod consume;
 mod crashes;
+mod groups;
 mod offsets;
 mod produce;
 mod rig;

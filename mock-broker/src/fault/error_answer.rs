@@ -1,6 +1,6 @@
 //! Answers a request with an error code, at the place where a client looks for it. Pure.
 //!
-//! The answer names the topics, partitions, groups or keys that the request names, each with the code; where an API has one
+//! The answer names the topics, partitions, groups or keys that the request is about, each with the code; where an API has one
 //! code for the whole answer, that one.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use milena_protocol::messages::describe_groups::{DescribeGroupsRequest, Describe
 use milena_protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use milena_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use milena_protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use milena_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
+use milena_protocol::messages::join_group::JoinGroupRequest;
 use milena_protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use milena_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
@@ -27,6 +27,7 @@ use milena_protocol::{ApiKey, ErrorCode};
 
 use super::rules::Incoming;
 use super::targets::request;
+use crate::api::join_group;
 use crate::core::{Core, Outcome};
 
 mod per_partition;
@@ -36,7 +37,7 @@ pub(super) fn answer(incoming: &Incoming<'_>, code: ErrorCode, core: &Core) -> O
     let header = incoming.header;
     match header.api_key {
         ApiKey::PRODUCE => per_partition::produce(incoming, code),
-        ApiKey::FETCH => per_partition::fetch(incoming, code),
+        ApiKey::FETCH => per_partition::fetch(incoming, code, core),
         ApiKey::LIST_OFFSETS => per_partition::list_offsets(incoming, code),
         ApiKey::OFFSET_FOR_LEADER_EPOCH => per_partition::offset_for_leader_epoch(incoming, code),
         ApiKey::OFFSET_COMMIT => per_partition::offset_commit(incoming, code),
@@ -158,7 +159,7 @@ fn describe_cluster(incoming: &Incoming<'_>, code: ErrorCode, core: &Core) -> Op
 
 fn join_group(incoming: &Incoming<'_>, code: ErrorCode) -> Option<Outcome> {
     let request = request::<JoinGroupRequest>(incoming.header.api_version, incoming.body)?;
-    let response = JoinGroupResponse { error_code: code, member_id: request.member_id, ..Default::default() };
+    let response = join_group::refusal(incoming.header.api_version, code, request.member_id);
     reply::<JoinGroupRequest>(incoming.header, &response)
 }
 
@@ -177,7 +178,7 @@ pub(super) mod tests {
     use milena_protocol::primitives::Decoder;
 
     use super::*;
-    use crate::core::{BrokerAddress, NewTopic, Settings};
+    use crate::core::{BrokerAddress, GroupSettings, NewTopic, Settings};
 
     /// One broker, and the topic `orders` with 8 partitions.
     pub(in crate::fault) fn cluster() -> Core {
@@ -191,6 +192,11 @@ pub(super) mod tests {
             min_insync_replicas: 1,
             wall_start_ms: 0,
             offsets_partitions: 1,
+            groups: GroupSettings {
+                min_session_timeout: Duration::ZERO,
+                max_session_timeout: Duration::MAX,
+                initial_rebalance_delay: Duration::ZERO,
+            },
         });
         let orders =
             NewTopic { name: "orders".into(), partitions: 8, replication_factor: None, configs: BTreeMap::new() };

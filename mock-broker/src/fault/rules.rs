@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use milena_protocol::frame::RequestHeader;
-use milena_protocol::primitives::Uuid;
 use milena_protocol::{ApiKey, ErrorCode};
 
 use super::targets::{self, Targets};
@@ -24,6 +23,7 @@ pub(crate) struct Matcher {
     pub(super) api: Option<ApiKey>,
     pub(super) topic: Option<String>,
     pub(super) partition: Option<i32>,
+    pub(super) group: Option<String>,
     pub(super) broker: Option<i32>,
     pub(super) client_id: Option<String>,
     /// The first match that may fire, counted from 1.
@@ -179,13 +179,13 @@ impl Matcher {
         let plain = self.api.is_none_or(|api| api == header.api_key)
             && self.broker.is_none_or(|broker| broker == request.broker)
             && self.client_id.as_ref().is_none_or(|client_id| header.client_id.as_ref() == Some(client_id));
-        if !plain || (self.topic.is_none() && self.partition.is_none()) {
-            return plain;
+        if !plain || self.group.as_ref().is_some_and(|group| !targets::groups(request).contains(group)) {
+            return false;
         }
-        let names = &|id: Uuid| core.controller.topic_by_id(id).map(|topic| topic.name.clone());
-        targets
-            .get_or_insert_with(|| targets::of(header, request.body, names))
-            .have(self.topic.as_deref(), self.partition)
+        if self.topic.is_none() && self.partition.is_none() {
+            return true;
+        }
+        targets.get_or_insert_with(|| targets::of(request, core)).have(self.topic.as_deref(), self.partition)
     }
 }
 
@@ -223,6 +223,9 @@ impl fmt::Display for Matcher {
         }
         if let Some(partition) = self.partition {
             write!(f, ", partition {partition}")?;
+        }
+        if let Some(group) = &self.group {
+            write!(f, ", group {group}")?;
         }
         if let Some(broker) = self.broker {
             write!(f, ", broker {broker}")?;
@@ -333,6 +336,7 @@ mod tests {
             (on().partition(1), false),
             (on().topic("orders").partition(2), true),
             (on().topic("payments").partition(2), false),
+            (on().group("billing"), false),
             (on().broker(1), true),
             (on().broker(2), false),
             (on().client_id("tester"), true),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use milena_mock_broker::{ApiKey, BrokerControl, ErrorCode, Fault, FaultHandle, Journal, MockCluster, Topic};
+use milena_mock_broker::{
+    ApiKey, BrokerControl, ErrorCode, Fault, FaultHandle, GroupControl, Journal, MockCluster, Topic,
+};
 
 use crate::raw::{Client, Over, in_memory, one_broker, record};
 
@@ -139,6 +141,7 @@ async fn settings_that_cannot_be_are_refused() {
         (MockCluster::builder().brokers(2).ports([0]), "1 ports were given for 2 brokers"),
         (MockCluster::builder().brokers(2).min_insync(3), "min.insync.replicas 3"),
         (MockCluster::builder().host(std::net::Ipv4Addr::UNSPECIFIED), "0.0.0.0"),
+        (MockCluster::builder().group_max_session_timeout(Duration::from_secs(5)), "group.min.session.timeout.ms 6s"),
         (
             MockCluster::builder().brokers(2).with_topic(Topic::new("orders").replication_factor(3)),
             "INVALID_REPLICATION_FACTOR",
@@ -168,6 +171,7 @@ fn handles_cross_threads() {
     fn sync<T: Send + Sync + 'static>() {}
     sync::<MockCluster>();
     sync::<BrokerControl>();
+    sync::<GroupControl>();
     sync::<FaultHandle>();
     sync::<Journal>();
     fn send<T: Send>(_: T) {}

@@ -4,4 +4,5 @@ mod binary;
 mod connections;
 mod controls;
 mod faults;
+mod groups;
 mod raw;

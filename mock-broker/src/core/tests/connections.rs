@@ -105,7 +105,8 @@ fn what_is_served_is_advertised() {
         assert!(response.error_code.is_none());
         assert_eq!(range(&response, ApiKey::PRODUCE), Some((0, 13)));
         assert_eq!(range(&response, ApiKey::FETCH), Some((4, 18)));
-        assert_eq!(range(&response, ApiKey::JOIN_GROUP), None);
+        assert_eq!(range(&response, ApiKey::JOIN_GROUP), Some((0, 9)));
+        assert_eq!(range(&response, ApiKey::CONSUMER_GROUP_HEARTBEAT), None);
         assert!(response.api_keys.is_sorted_by_key(|row| row.api_key));
     }
     let nameless = ApiVersionsRequest { client_software_name: " ".to_owned(), ..versions_request() };

@@ -25,6 +25,19 @@ fn what_is_produced_is_fetched() {
     }
 }
 
+/// Seen on a real Kafka 4.4: a client that does this loses records.
+#[test]
+fn of_two_batches_for_one_partition_in_one_request_the_last_is_written() {
+    let mut rig = Rig::with_topic(&[]);
+    let mut request = produce("t", 0, -1, TestBatch::new(&["first"]).bytes());
+    let second = produce("t", 0, -1, TestBatch::new(&["second"]).bytes());
+    request.topic_data[0].partition_data.extend(second.topic_data[0].partition_data.clone());
+    let response = rig.ask(rig.leader(), PRODUCE, &request);
+
+    assert_eq!(response.responses[0].partition_responses.len(), 1);
+    assert_eq!(rig.values(), ["second"]);
+}
+
 #[test]
 fn all_replicas_have_it() {
     let mut rig = Rig::with_topic(&[]);

@@ -23,7 +23,9 @@ use milena_protocol::messages::produce::{
 };
 
 use super::{Incoming, reply, request};
+use crate::core::fetch_sessions::{FetchKey, TopicRef};
 use crate::core::{Core, Outcome};
+use crate::fault::targets;
 
 pub(super) fn produce(incoming: &Incoming<'_>, code: ErrorCode) -> Option<Outcome> {
     let request = request::<ProduceRequest>(incoming.header.api_version, incoming.body)?;
@@ -44,29 +46,34 @@ pub(super) fn produce(incoming: &Incoming<'_>, code: ErrorCode) -> Option<Outcom
     reply::<ProduceRequest>(incoming.header, &response)
 }
 
-pub(super) fn fetch(incoming: &Incoming<'_>, code: ErrorCode) -> Option<Outcome> {
-    let request = request::<FetchRequest>(incoming.header.api_version, incoming.body)?;
-    // In a fetch session a request need not name partitions: then the code is the whole answer's, which old versions lack.
-    let names_none = request.topics.iter().all(|topic| topic.partitions.is_empty());
-    if names_none && incoming.header.api_version < 7 {
+/// A Fetch that goes on with a session gets the code for all its partitions. Answering without a session id ends the session,
+/// as the broker has not taken note of the request.
+pub(super) fn fetch(incoming: &Incoming<'_>, code: ErrorCode, core: &Core) -> Option<Outcome> {
+    let keys = targets::fetched(incoming, core)?;
+    // Without partitions the code is the whole answer's, which old versions lack.
+    if keys.is_empty() && incoming.header.api_version < 7 {
         return None;
     }
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| PartitionData {
-            partition_index: partition.partition,
+    let error_code = if keys.is_empty() { code } else { ErrorCode::NONE };
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    for FetchKey { topic, partition } in keys {
+        let data = PartitionData {
+            partition_index: partition,
             error_code: code,
             high_watermark: -1,
             aborted_transactions: None,
             ..Default::default()
-        });
-        FetchableTopicResponse { partitions: partitions.collect(), topic: topic.topic, topic_id: topic.topic_id }
-    });
-    let response = FetchResponse {
-        error_code: if names_none { code } else { ErrorCode::NONE },
-        responses: topics.collect(),
-        ..Default::default()
-    };
-    reply::<FetchRequest>(incoming.header, &response)
+        };
+        let (topic, topic_id) = match topic {
+            TopicRef::Name(name) => (name, Default::default()),
+            TopicRef::Id(id) => (String::new(), id),
+        };
+        match responses.last_mut().filter(|last| last.topic == topic && last.topic_id == topic_id) {
+            Some(last) => last.partitions.push(data),
+            None => responses.push(FetchableTopicResponse { topic, topic_id, partitions: vec![data] }),
+        }
+    }
+    reply::<FetchRequest>(incoming.header, &FetchResponse { error_code, responses, ..Default::default() })
 }
 
 pub(super) fn list_offsets(incoming: &Incoming<'_>, code: ErrorCode) -> Option<Outcome> {

@@ -1,0 +1,82 @@
+//! What a test does to a consumer group, and what it sees of it. IO.
+
+use super::{MockCluster, expect_done};
+use crate::core::GroupState;
+use crate::snapshot::GroupMember;
+
+/// One consumer group of a [`MockCluster`], as its coordinator sees it now. It need not exist yet.
+///
+/// ```
+/// # use milena_mock_broker::{GroupState, MockCluster};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let cluster = MockCluster::builder().topic("orders", 6).start_in_memory();
+/// let billing = cluster.group("billing");
+/// assert_eq!(billing.state(), GroupState::Dead);
+/// // … once two members have joined: cluster.until("two members", |now| now.group_members("billing").len() == 2).await;
+/// assert_eq!(billing.committed("orders", 0), None);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct GroupControl {
+    cluster: MockCluster,
+    id: String,
+}
+
+impl GroupControl {
+    pub(super) fn new(cluster: MockCluster, id: &str) -> Self {
+        Self { cluster, id: id.to_owned() }
+    }
+
+    /// What the group is doing; [`GroupState::Dead`] if it does not exist.
+    pub fn state(&self) -> GroupState {
+        self.cluster.with(|state| state.group_state(&self.id))
+    }
+
+    /// How often the group has been rebalanced: 1 is the first generation that had members. 0 if there was none yet.
+    pub fn generation(&self) -> i32 {
+        self.cluster.with(|state| state.group_generation(&self.id))
+    }
+
+    /// The members, those that have been in the group for longest first.
+    pub fn members(&self) -> Vec<GroupMember> {
+        self.cluster.with(|state| state.group_members(&self.id))
+    }
+
+    /// Who has what: topic, partition and member id, in this order. A partition that was given to two members is there twice.
+    /// Members have what the last generation that got an assignment gave them.
+    pub fn assignment(&self) -> Vec<(String, i32, String)> {
+        let mut assignment = Vec::new();
+        for GroupMember { id, assignment: partitions, .. } in self.members() {
+            assignment.extend(partitions.into_iter().map(|(topic, partition)| (topic, partition, id.clone())));
+        }
+        assignment.sort_unstable();
+        assignment
+    }
+
+    /// The offset that the group has committed for a partition: that of the next record to read. None if there is none.
+    pub fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.cluster.with(|state| state.committed(&self.id, topic, partition))
+    }
+
+    /// Makes all members join again, as when one of them had asked for it. Nothing happens if there are none, or if they are at
+    /// it.
+    ///
+    /// # Panics
+    /// If there is no such group, or no broker that coordinates it.
+    #[track_caller]
+    pub fn rebalance(&self) {
+        let done = self.cluster.shared().change(|state, now| state.core.rebalance_group(now, &self.id));
+        expect_done(done, || format!("rebalance group {}", self.id));
+    }
+
+    /// Takes a member out of the group as if its session had ended: it learns of it by its next heartbeat or commit.
+    ///
+    /// # Panics
+    /// If the group has no such member.
+    #[track_caller]
+    pub fn evict(&self, member: &str) {
+        let done = self.cluster.shared().change(|state, now| state.core.evict(now, &self.id, member));
+        expect_done(done, || format!("evict member {member} from group {}", self.id));
+    }
+}

@@ -1,0 +1,10 @@
+//! Classic groups. Pure.
+
+mod answers;
+mod barriers;
+mod commits;
+mod coordinators;
+mod members;
+mod schedules;
+mod sessions;
+mod statics;
