@@ -12,6 +12,7 @@ mod topics;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -153,7 +154,9 @@ fn choice() -> Choice {
 }
 
 async fn mock(min_insync: usize) -> MockCluster {
-    let started = MockCluster::builder().brokers(3).min_insync(min_insync).start().await;
+    let builder = MockCluster::builder().brokers(3).min_insync(min_insync);
+    // As on the real one.
+    let started = builder.group_min_session_timeout(Duration::from_millis(500)).start().await;
     started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }
 

@@ -9,6 +9,7 @@ mod compression;
 mod consume;
 mod errors;
 mod failover;
+mod groups;
 mod limits;
 mod order;
 mod positions;

@@ -1,4 +1,5 @@
 //! Members that die, go silent, stand still or lose their coordinator.
+#![allow(clippy::print_stdout, reason = "how long it took is printed, not asserted")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
