@@ -377,8 +377,7 @@ impl GroupMember {
         }
         handover.committing = true;
         let (shared, number) = (self.shared.clone(), handover.number);
-        let deadline = now + LAST_COMMIT;
-        let deadline = self.closing.map_or(deadline, |closing| closing.deadline.min(deadline));
+        let deadline = self.closing.map_or(now + LAST_COMMIT, |closing| closing.deadline);
         self.committing += 1;
         self.reply(async move { Event::Committed(number, shared.commit_done(deadline).await) });
     }

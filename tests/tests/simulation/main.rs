@@ -5,6 +5,9 @@
 mod cancellation;
 mod determinism;
 mod faults;
+mod group_cancellation;
+mod groups;
+mod members;
 mod reading;
 mod trouble;
 mod world;
