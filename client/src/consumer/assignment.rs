@@ -212,6 +212,11 @@ impl Assignment {
         self.partitions.iter().filter_map(|partition| partition.leader).map(|leader| leader.broker).collect()
     }
 
+    /// Whether nothing is known about a partition, not even who leads it.
+    pub(crate) fn lacks_a_leader(&self) -> bool {
+        self.partitions.iter().any(|partition| partition.leader.is_none())
+    }
+
     /// What must be asked now to find out where to read. Counts as asked.
     pub(crate) fn questions(&mut self, now: Time) -> Vec<PartitionQuestion> {
         let ask = |partition: &mut Partition| {

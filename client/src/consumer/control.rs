@@ -164,7 +164,7 @@ impl ConsumerControl {
     /// Reads this batch again, and everything that came after it in its partitions.
     ///
     /// # Errors
-    /// `PartitionLost` if one of its partitions is not assigned; `Closed`.
+    /// `PartitionLost` if one of its partitions is not, or no longer, this consumer's; `Closed`.
     pub fn rewind(&self, batch: &Batch) -> Result<()> {
         self.change(|shared| shared.lock().assignment.rewind(batch))
     }

@@ -57,7 +57,6 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
             }
             view_changed |= member.turn(now);
             if member.is_over() {
-                shared.lock().member.closed.get_or_insert(Ok(()));
                 return;
             }
         } else if shared.releases.take_dropped() {
@@ -117,7 +116,14 @@ impl Drop for Ending {
 fn follow_metadata(shared: &Arc<Shared>) {
     let view = shared.cluster.view();
     let policy = shared.reset_policy();
-    let brokers = shared.lock().assignment.on_view(&view, policy);
+    let (brokers, lacking) = {
+        let mut state = shared.lock();
+        (state.assignment.on_view(&view, policy), state.assignment.lacks_a_leader())
+    };
+    if lacking {
+        // Perhaps the leader of the group knows of partitions that are news here.
+        shared.cluster.request_refresh();
+    }
     for broker in brokers {
         if let Some(wake) = shared.fetchers.add(broker) {
             let net = shared.cluster.net().clone();

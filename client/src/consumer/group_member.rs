@@ -154,7 +154,12 @@ impl GroupMember {
         self.listening.begin(&self.shared, now);
         self.go_on_with_handover(now);
         let identity = self.membership.identity();
-        self.shared.lock().member.committer = identity.map(Committer::Member);
+        let mut state = self.shared.lock();
+        state.member.committer = identity.map(Committer::Member);
+        if self.closing.is_some() && self.handover.is_none() && self.committing == 0 {
+            // There is nothing to commit.
+            state.member.closed.get_or_insert(Ok(()));
+        }
         moved
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Partitions take turns, a batch each. A partition with an error takes its turn too, so that the others are read all the same.
 
+use std::collections::BTreeSet;
+
 use super::assignment::{Assignment, not_assigned};
 use super::batch::{Batch, Chunk, ConsumerRecord, Piece};
 use super::fetch_buffer::{Front, Undecoded};
@@ -215,10 +217,13 @@ impl Assignment {
 
     /// Reads this batch, and what came after it, again.
     pub(crate) fn rewind(&mut self, batch: &Batch) -> Result<()> {
-        let names: Vec<&TopicPartition> = batch.pieces().iter().map(|piece| &piece.chunk.partition).collect();
-        if let Some(lost) = names.iter().find(|name| self.get(name).is_none()) {
-            return Err(not_assigned(lost));
+        let owned = |piece: &&Piece| {
+            self.get(&piece.chunk.partition).is_some_and(|partition| partition.lease.id() == piece.chunk.lease)
+        };
+        if let Some(lost) = batch.pieces().iter().find(|piece| !owned(piece)) {
+            return Err(not_assigned(&lost.chunk.partition));
         }
+        let names: BTreeSet<&TopicPartition> = batch.pieces().iter().map(|piece| &piece.chunk.partition).collect();
         for name in names {
             if let Some(first) = batch.first_offset(name) {
                 self.seek(name, Position::Offset(first))?;

@@ -217,15 +217,21 @@ async fn the_coordinators_broker_crashes_and_the_group_goes_on() -> Result<()> {
 async fn a_topic_created_anew_with_more_partitions_is_divided_anew() -> Result<()> {
     let mut group = Group::new(2).await;
     group.write(5).await;
-    let builder = group.member().commit_policy(CommitPolicy::Manual);
-    let reading = Reading::start(builder.build().await?);
-    until_read(&[&reading], 10).await;
+    let other = crate::client(&group.cluster).await;
+    let first = Reading::start(group.member().commit_policy(CommitPolicy::Manual).build().await?);
+    let second = Reading::start(group.member_of(&other).commit_policy(CommitPolicy::Manual).build().await?);
+    group.until_shared(&[&first.control, &second.control], &[1, 1]).await;
+    let read = |offset| {
+        [&first, &second].into_iter().flat_map(Reading::seen).filter(|(_, seen)| seen.last() == Some(&offset)).count()
+    };
+    eventually("the old topic", async || (read(4) >= 2).then_some(())).await;
     group.client.delete_topic(&group.topic).await?;
     group.client.create_topic(&group.topic, 5, 3).await?;
     group.partitions = 5;
-    group.until_shared(&[&reading.control], &[5]).await;
+    group.until_shared(&[&first.control, &second.control], &[2, 3]).await;
     group.write(2).await;
-    until_read(&[&reading], 20).await;
-    reading.close().await;
+    eventually("the new topic", async || (read(1) >= 5).then_some(())).await;
+    first.close().await;
+    second.close().await;
     Ok(())
 }
