@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::{RequestQueue, Response};
 use crate::net::{Address, Net};
 use crate::topic_partition::TopicPartition;
+use crate::watched::{Watched, Watcher};
 
 pub(crate) mod coordinators;
 pub(crate) mod metadata;
@@ -51,14 +52,14 @@ struct Inner {
     settings: ClusterSettings,
     view: ArcSwap<ClusterView>,
     /// Carries the version of the view, so that whoever waits for a change sees each.
-    changed: watch::Sender<u64>,
+    changed: Watched<u64>,
     refresh: Mutex<MetadataRefresh>,
     wake: Arc<Notify>,
     /// Shared connections: to brokers by id, and to the bootstrap addresses by their place in the list.
     brokers: Mutex<BTreeMap<Peer, RequestQueue>>,
     coordinators: Mutex<Coordinators>,
     entropy: Mutex<Entropy>,
-    closed: watch::Sender<bool>,
+    closed: Watched<bool>,
     unsettled: watch::Sender<()>,
 }
 
@@ -93,13 +94,13 @@ impl Cluster {
         let refresh = MetadataRefresh::new(settings.metadata_max_age, settings.retry, net.fork_entropy());
         let cluster = Self(Arc::new(Inner {
             view: ArcSwap::default(),
-            changed: watch::Sender::new(0),
+            changed: Watched::new(0),
             refresh: Mutex::new(refresh),
             wake: Arc::new(Notify::new()),
             brokers: Mutex::default(),
             coordinators: Mutex::default(),
             entropy: Mutex::new(net.fork_entropy()),
-            closed: watch::Sender::new(false),
+            closed: Watched::new(false),
             unsettled: watch::Sender::new(()),
             net: net.clone(),
             settings,
@@ -158,16 +159,16 @@ impl Cluster {
 
     /// The client was closed by its user: nothing new may begin.
     pub(crate) fn close(&self) {
-        self.0.closed.send_replace(true);
+        self.0.closed.set(true);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        *self.0.closed.borrow()
+        self.0.closed.get()
     }
 
     /// Tells when the client is closed by its user.
-    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.0.closed.subscribe()
+    pub(crate) fn closing(&self) -> Watcher<bool> {
+        self.0.closed.watch()
     }
 
     /// The latest view. Without a lock.
@@ -176,8 +177,8 @@ impl Cluster {
     }
 
     /// Tells each change of the view.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changed.subscribe()
+    pub(crate) fn changes(&self) -> Watcher<u64> {
+        self.0.changed.watch()
     }
 
     /// What is known has proved wrong: refreshes soon.
@@ -213,7 +214,7 @@ impl Cluster {
         self.add_topic(name);
         let deadline = self.0.net.now() + within;
         loop {
-            changes.borrow_and_update();
+            changes.look();
             let known = self.view().topic(name).cloned();
             match &known {
                 Some(topic) if topic.error.is_none() && !topic.partitions.is_empty() => return Ok(topic.clone()),
@@ -233,7 +234,7 @@ impl Cluster {
                         ),
                     });
                 }
-                changed = changes.changed() => changed.map_err(|_| Error::closed("client"))?,
+                () = changes.changed() => {}
             }
         }
     }
@@ -383,7 +384,7 @@ impl Cluster {
     fn publish(&self, view: ClusterView) {
         let version = view.version;
         self.0.view.store(Arc::new(view));
-        self.0.changed.send_replace(version);
+        self.0.changed.set(version);
     }
 
     /// One refresh: brokers of the view first, in an order that changes, then the bootstrap addresses.

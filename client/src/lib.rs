@@ -69,6 +69,7 @@ mod net;
 mod producer;
 mod runtime;
 mod topic_partition;
+mod watched;
 
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Time};

@@ -41,7 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
     let mut storing = false;
     let mut view_changed = true;
     loop {
-        if *closing.borrow_and_update() {
+        if closing.look() {
             shared.end(Error::closed("client"));
         }
         if shared.is_ended() {
@@ -85,7 +85,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         };
         tokio::select! {
             biased;
-            _ = closing.changed() => {}
+            () = closing.changed() => {}
             () = shared.cluster.net().sleep_until(deadline) => {}
             event = event => {
                 if let Some(member) = &mut member {
@@ -96,7 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
                 storing &= !matches!(reply, Reply::Stored(_));
                 on_reply(&shared, reply);
             }
-            _ = changes.changed() => view_changed = true,
+            () = changes.changed() => view_changed = true,
             () = shared.driver.notified() => {}
         }
     }

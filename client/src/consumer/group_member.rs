@@ -470,7 +470,7 @@ async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event 
     division.topics().iter().for_each(|topic| cluster.add_topic(topic));
     let deadline = cluster.net().now() + TOPICS;
     let view = loop {
-        changes.borrow_and_update();
+        changes.look();
         let view = cluster.view();
         let known = |name: &Arc<str>| {
             view.topic(name).is_some_and(|topic| !topic.error.is_none() || !topic.partitions.is_empty())
@@ -478,10 +478,11 @@ async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event 
         if division.topics().iter().all(known) {
             break view;
         }
+        cluster.request_refresh();
         tokio::select! {
             biased;
             () = cluster.net().sleep_until(Some(deadline)) => break view,
-            changed = changes.changed() => if changed.is_err() { break view },
+            () = changes.changed() => {}
         }
     };
     let topics = Topics::of(&view, division.topics(), division.uses_racks());

@@ -67,13 +67,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 biased;
                 () = net.sleep_until(deadline) => {}
                 () = &mut identity => break,
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    shared.on_view(&shared.cluster.view());
-                }
-                _ = closing.changed(), if !client_closed => {}
+                () = changes.changed() => shared.on_view(&shared.cluster.view()),
+                () = closing.changed(), if !client_closed => {}
                 _ = unsettled.changed(), if shared.is_closing() => {}
                 () = shared.wake.notified() => {}
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milena::{CommitPolicy, Result};
+use milena::{AutoOffsetReset, CommitPolicy, Result};
 use milena_tests::eventually::eventually;
 
 use super::{Group, Reading, Told, until_read};
@@ -137,5 +137,28 @@ async fn what_is_done_is_committed_in_the_background() -> Result<()> {
     let reading = Reading::start(builder.build().await?);
     group.until_committed(7).await;
     reading.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn even_the_latest_begins_a_topic_that_appears_later_at_its_beginning() -> Result<()> {
+    let group = Group::new(1).await;
+    group.write(5).await;
+    let later = group.cluster.unique("later");
+    let builder = group.member().subscribe([&later]).auto_offset_reset(AutoOffsetReset::Latest);
+    let mut consumer = builder.build().await?;
+    let control = consumer.control().clone();
+    let at_the_end = async || (control.position(&group.partition(0)) == Some(5)).then_some(());
+    eventually("the end of the old topic", at_the_end).await;
+
+    // Written before anybody reads it.
+    group.client.create_topic(&later, 1, 3).await?;
+    crate::write(&group.client.producer().build().await?, &later, 0, &["a"]).await?;
+    let record = read(&mut consumer, 1).await.remove(0);
+    assert_eq!((record.topic(), record.offset()), (&*later, 0));
+    drop(record);
+    group.write(1).await;
+    assert_eq!(read(&mut consumer, 1).await[0].offset(), 5);
+    soon("closing", consumer.close(GENEROUS)).await?;
     Ok(())
 }
