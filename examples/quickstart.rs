@@ -77,6 +77,7 @@ async fn quickstart() -> Result<()> {
         let (bootstrap, topic, book) = (bootstrap.clone(), topic.clone(), book.clone());
         Member { name, bootstrap, topic, records, book, started }
     });
+    let (ann, bob) = (tokio::spawn(ann.work()), tokio::spawn(bob.work()));
     // Cleo has a runtime of her own, as if she were another process. When it is dropped her connections break, and nobody
     // tells the group: she dies as by `kill -9`.
     let (kill, killed) = oneshot::channel::<()>();
@@ -92,8 +93,8 @@ async fn quickstart() -> Result<()> {
         let mut page = book.subscribe();
         page.wait_for(|book| MEMBERS.iter().all(|name| book.shares.get(name) == Some(&2))).await?;
 
-        // As it comes, a producer is careful: a record counts as written when all replicas in sync have it (acks=all), and one
-        // that is sent twice, because a broker crashed before it answered, is there once (enable.idempotence=true).
+        // As it comes, a producer is careful: a record is written when all replicas in sync have it (acks=all), and one that is
+        // sent twice, because a broker crashed before it answered, is there once (enable.idempotence=true).
         let producer = client.producer().build().await?;
         write(&producer, &topic, 0..records / 2).await?;
         page.wait_for(|book| book.processed >= records / 4).await?;
@@ -116,7 +117,7 @@ async fn quickstart() -> Result<()> {
         page.wait_for(|book| book.processed == records).await?;
         Ok(died.elapsed().as_secs_f64() / SESSION.as_secs_f64())
     };
-    let (sessions, ..) = tokio::try_join!(story, ann.work(), bob.work(), async { cleo.await? })?;
+    let (sessions, ..) = tokio::try_join!(story, async { ann.await? }, async { bob.await? }, async { cleo.await? })?;
 
     let repeats = check(&book.borrow(), &client, &topic, records).await?;
     println!("\nevery order was processed, each customer's in order, and the group has committed all of them");
@@ -124,7 +125,7 @@ async fn quickstart() -> Result<()> {
     Ok(())
 }
 
-/// Writes these orders, in a hundred portions: so there is time for something to happen. They are in the log after `flush`.
+/// Writes these orders, in a hundred portions, which takes a second. They are in the log after `flush`.
 async fn write(producer: &Producer, topic: &str, orders: Range<u32>) -> Result<()> {
     let portion = orders.len().div_ceil(100) as u32;
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
@@ -230,7 +231,6 @@ async fn check(book: &Book, client: &Client, topic: &str, records: u32) -> Resul
     let start = partitions.iter().map(|partition| (partition.clone(), Position::End));
     let group = client.consumer(GROUP).assign(start).build().await?;
     let committed = group.control().committed(&partitions).await?;
-
     println!("\npartition {:>8} {:>8} {:>8}  repeats  committed  log end", MEMBERS[0], MEMBERS[1], MEMBERS[2]);
     let (mut written, mut repeats, mut open) = (0, 0, 0);
     for (partition, committed) in partitions.iter().zip(committed) {
