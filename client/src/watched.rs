@@ -1,5 +1,6 @@
-//! A value that many watch. Changes are told in the order in which the watchers began to wait: tokio's own watch channel draws
-//! that order by chance, and one seed would not give one run. IO.
+//! A value that many watch, told to them in the order in which they began to wait. IO.
+//!
+//! Tokio's own watch channel draws that order by chance: one seed would not give one run.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
