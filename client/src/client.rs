@@ -152,7 +152,9 @@ impl Client {
         let gone = |topics: &[Option<ErrorCode>]| {
             topics.iter().all(|topic| *topic == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
         };
-        self.seen_by_every_broker(name, &doing, gone).await
+        self.seen_by_every_broker(name, &doing, gone).await?;
+        self.cluster.forget_topic(name);
+        Ok(())
     }
 
     /// The partitions of a topic, in the order of their numbers.

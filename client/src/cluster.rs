@@ -239,6 +239,15 @@ impl Cluster {
         }
     }
 
+    /// The topic was deleted: what was known of it is not worth keeping.
+    pub(crate) fn forget_topic(&self, name: &str) {
+        let mut view = ClusterView::clone(&self.view());
+        if view.topics.remove(name).is_some() {
+            view.version += 1;
+            self.publish(view);
+        }
+    }
+
     /// Where a broker is, as of now.
     pub(crate) fn address(&self, broker: i32) -> Option<Address> {
         self.0.address(Peer::Broker(broker))

@@ -12,7 +12,6 @@ mod topics;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -154,9 +153,8 @@ fn choice() -> Choice {
 }
 
 async fn mock(min_insync: usize) -> MockCluster {
-    let builder = MockCluster::builder().brokers(3).min_insync(min_insync);
-    // As on the real one.
-    let started = builder.group_min_session_timeout(Duration::from_millis(500)).start().await;
+    let started = MockCluster::builder().brokers(3).min_insync(min_insync);
+    let started = started.group_min_session_timeout(std::time::Duration::from_millis(500)).start().await;
     started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }
 

@@ -171,7 +171,8 @@ async fn serve<S: RequestSource>(
             }
         }
         let may_send = outgoing.is_empty() && window.len() < source.max_in_flight();
-        let source_deadline = source.next_deadline().filter(|_| may_send);
+        // One that has passed was just used: asking again at once would bring nothing, and starve the socket.
+        let source_deadline = source.next_deadline().filter(|deadline| may_send && *deadline > now);
         let deadline = [window.deadline(), source_deadline].into_iter().flatten().min();
         let mut timer = pin!(net.sleep_until(deadline));
 

@@ -3,6 +3,7 @@
 //! No test sleeps. Each waits for what it needs, under a deadline that only ends a test that hangs.
 #![allow(clippy::disallowed_methods, reason = "real clocks, threads and sockets")]
 
+mod brokers;
 mod closing;
 mod commit;
 mod compression;
