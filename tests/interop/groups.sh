@@ -241,9 +241,18 @@ cargo build --locked --quiet -p milena-examples --example console_consumer
 for client; do
     started=$SECONDS
     case $client in
-    milena | kcat | confluent | kafka-python | java) use mock && pair ;;
-    mixed) use mock && mixed ;;
-    leaders) use real && leaders ;;
+    milena | kcat | confluent | kafka-python | java)
+        use mock
+        pair
+        ;;
+    mixed)
+        use mock
+        mixed
+        ;;
+    leaders)
+        use real
+        leaders
+        ;;
     *) fail "not one of milena, kcat, confluent, kafka-python, java, mixed, leaders" ;;
     esac
     echo "    $((SECONDS - started)) s on $bootstrap"

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use milena::{Client, CommitPolicy, ConsumerEvent, Result};
-use milena_tests::cluster::TestCluster;
+use milena::{Client, CommitPolicy, ConsumerEvent, ErrorCode, ErrorKind, Result};
+use milena_tests::cluster::{TestCluster, skipped};
 use milena_tests::eventually::eventually;
 use milena_tests::proxy::Proxy;
 
@@ -233,5 +233,62 @@ async fn a_topic_created_anew_with_more_partitions_is_divided_anew() -> Result<(
     eventually("the new topic", async || (read(1) >= 5).then_some(())).await;
     first.close().await;
     second.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_commit_tells_that_the_group_went_on() -> Result<()> {
+    let group = Group::new(2).await;
+    let Some(mock) = group.cluster.mock() else {
+        skipped("a_refused_commit_tells_that_the_group_went_on", "only the mock cluster throws members out");
+        return Ok(());
+    };
+    group.write(5).await;
+    let told = Told::default();
+    // Heartbeats would tell it after 10 s.
+    let builder = group.member().session_timeout(GENEROUS).heartbeat_interval(Duration::from_secs(10));
+    let mut consumer = builder.on_rebalance(told.clone()).build().await?;
+    let record = read(&mut consumer, 1).await.remove(0);
+    let control = mock.group(&group.name);
+    control.evict(&control.members()[0].id);
+
+    let error = consumer.commit(&record).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::PartitionLost, Some(ErrorCode::UNKNOWN_MEMBER_ID)));
+    drop(record);
+    let began = Instant::now();
+    told.until("assigned 2 SessionExpired").await;
+    assert_eq!(told.all(), ["assigned 2 Joined", "lost 2 SessionExpired", "assigned 2 SessionExpired"]);
+    println!("it was back after {:?}", began.elapsed());
+    let offsets: Vec<_> = read(&mut consumer, 10).await.iter().map(|record| record.offset()).collect();
+    assert_eq!(offsets.iter().sum::<i64>(), 20, "nothing was committed: {offsets:?}");
+    soon("closing", consumer.close(GENEROUS)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rebalance_without_a_reason_changes_nothing_for_the_application() -> Result<()> {
+    let group = Group::new(3).await;
+    let Some(mock) = group.cluster.mock() else {
+        skipped("a_rebalance_without_a_reason_changes_nothing_for_the_application", "only the mock cluster forces one");
+        return Ok(());
+    };
+    group.write(20).await;
+    let told = Told::default();
+    let reading = Reading::start(group.member().on_rebalance(told.clone()).build().await?);
+    for round in 1..4 {
+        until_read(&[&reading], 60).await;
+        mock.group(&group.name).rebalance();
+        let assigned = "assigned 3 MemberChange";
+        eventually(assigned, async || {
+            (told.all().iter().filter(|told| *told == assigned).count() == round).then_some(())
+        })
+        .await;
+    }
+    group.write(1).await;
+    until_read(&[&reading], 63).await;
+    for (partition, offsets) in reading.seen() {
+        assert_eq!(offsets, (0..21).collect::<Vec<_>>(), "partition {partition}");
+    }
+    reading.close().await;
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Who reads what: members that come and go in peace.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use milena::{AutoOffsetReset, CommitPolicy, Result};
+use milena::{AutoOffsetReset, CommitPolicy, ConsumerEvent, Result};
 use milena_tests::eventually::eventually;
 
 use super::{Group, Reading, Told, until_read};
@@ -83,10 +84,15 @@ async fn several_topics_are_read_and_one_that_appears_later() -> Result<()> {
     let group = Group::new(2).await;
     let other = group.cluster.topic("more", 2).await;
     let later = group.cluster.unique("later");
-    let consumer = group.member().subscribe([&other, &later]).build().await?;
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let noted = events.clone();
+    let on_event = move |event: &ConsumerEvent| noted.lock().unwrap().push(event.clone());
+    let consumer = group.member().subscribe([&other, &later]).on_event(on_event).build().await?;
     let control = consumer.control().clone();
     let reading = Reading::start(consumer);
     eventually("two topics", async || (control.assignment().len() == 4).then_some(())).await;
+    let unknown = ConsumerEvent::UnknownTopic { topic: later.as_str().into() };
+    eventually("the event", async || (*events.lock().unwrap() == [unknown.clone()]).then_some(())).await;
 
     group.client.create_topic(&later, 3, 3).await?;
     eventually("three topics", async || (control.assignment().len() == 7).then_some(())).await;
