@@ -39,11 +39,12 @@ impl ConsumerControl {
     ///
     /// # Errors
     /// `Usage` if an earlier record of the partition is still held (the error names its offset), if more is claimed than was
-    /// handed out, if there is no group, or if the group has members; `PartitionLost` if a partition is not, or no longer, this
-    /// consumer's; `TimedOut` after `default.api.timeout.ms`; `Closed`; `Broker` with what the broker says.
+    /// handed out, if there is no group, if the group has members, or if 1000 commits wait already; `PartitionLost` if a partition is
+    /// not, or no longer, this consumer's, also if its topic was deleted and created again; `TimedOut` after
+    /// `default.api.timeout.ms`; `Closed`; `Broker` with what the broker says. The offsets of other partitions may be stored.
     ///
     /// # Cancel safety
-    /// The offsets may be stored all the same.
+    /// The offsets may be stored all the same, in their turn: not after those of a later commit.
     pub async fn commit(&self, offsets: impl Into<Offsets>) -> Result<()> {
         // The record or batch is not needed any more: the future can outlive it.
         let offsets = offsets.into();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use milena::{CommitPolicy, ErrorKind, Offsets, Position, Record};
-use milena_mock_broker::Topic;
+use milena::{ApiKey, CommitPolicy, ErrorCode, ErrorKind, Offsets, Position, Record};
+use milena_mock_broker::{Fault, Topic};
 use tokio::time::{Instant, sleep};
 
 use crate::world::{World, dropped_after, run};
@@ -80,6 +80,29 @@ fn a_commit_that_nobody_polls_holds_up_no_other() {
         consumer.close(Duration::from_secs(20)).await.unwrap();
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         first.await.unwrap();
+    });
+}
+
+#[test]
+fn a_commit_that_was_dropped_does_not_overtake_a_later_one() {
+    run(1, async |world| {
+        write(&world, "orders", 3).await;
+        let client = world.client().await;
+        let reader = client.consumer("g").assign([(("orders", 0), Position::Beginning)]);
+        let mut consumer = reader.commit_policy(CommitPolicy::Manual).build().await.unwrap();
+        for _ in 0..3 {
+            drop(consumer.next().await.unwrap());
+        }
+        for polls in 1..20 {
+            // The broker refuses the first for a moment, so that it has to be tried again.
+            let refusal = Fault::on(ApiKey::OFFSET_COMMIT).times(1).error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+            let refusal = world.cluster.fault(refusal);
+            dropped_after(polls, consumer.commit(Offsets::at(("orders", 0), 3))).await;
+            consumer.commit(Offsets::at(("orders", 0), 2)).await.unwrap();
+            sleep(Duration::from_secs(5)).await;
+            assert_eq!(world.cluster.group("g").committed("orders", 0), Some(2), "{polls} polls");
+            drop(refusal);
+        }
     });
 }
 
