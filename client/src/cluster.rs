@@ -1,7 +1,7 @@
 //! The cluster as a client uses it: one view of the metadata kept fresh, one shared connection to each broker. IO.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,10 +10,8 @@ use milena_protocol::api::Request;
 use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use tokio::sync::{Notify, watch};
-use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::clock::Time;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::{RequestQueue, Response};
@@ -24,10 +22,11 @@ use crate::watched::{Watched, Watcher};
 pub(crate) mod coordinators;
 pub(crate) mod metadata;
 pub(crate) mod metadata_refresh;
+mod refreshing;
 
 use coordinators::Coordinators;
 use metadata::{ClusterView, TopicView};
-use metadata_refresh::{MetadataRefresh, Open};
+use metadata_refresh::MetadataRefresh;
 
 /// How long a topic that no broker knows is looked for, however patient the caller is: a wrong name should not take a minute to
 /// show.
@@ -110,50 +109,8 @@ impl Cluster {
         }));
         cluster.bootstrap().await?;
         let wake = cluster.0.wake.clone();
-        net.runtime.spawn(Box::pin(keep_fresh(Arc::downgrade(&cluster.0), wake)));
+        net.runtime.spawn(Box::pin(refreshing::keep_fresh(Arc::downgrade(&cluster.0), wake)));
         Ok(cluster)
-    }
-
-    async fn bootstrap(&self) -> Result<()> {
-        let Inner { net, settings, refresh, .. } = &*self.0;
-        let deadline = net.now().saturating_add(settings.bootstrap_timeout);
-        let mut causes: BTreeMap<usize, Error> = BTreeMap::new();
-        lock(refresh).next_action(net.now());
-        for round in 1.. {
-            for index in 0..settings.bootstrap.len() {
-                let left = deadline.saturating_sub(net.now());
-                if left.is_zero() {
-                    break;
-                }
-                // One that accepts and says nothing must leave time for the others.
-                let share = u32::try_from(settings.bootstrap.len() - index).unwrap_or(1);
-                match self.metadata_from(Peer::Bootstrap(index), Vec::new(), left / share, false).await {
-                    Ok(response) => {
-                        self.take_over(&response, Vec::new());
-                        return Ok(());
-                    }
-                    // What the address itself answered says more than that the time was over.
-                    Err(error) if error.kind() == ErrorKind::TimedOut => drop(causes.entry(index).or_insert(error)),
-                    Err(error) => drop(causes.insert(index, error)),
-                }
-            }
-            // What is no Kafka broker will not become one.
-            let hopeless = causes.values().filter(|error| error.kind() == ErrorKind::Protocol).count();
-            let pause = settings.retry.delay(round, &mut lock(&self.0.entropy));
-            if hopeless == settings.bootstrap.len() || net.now() + pause >= deadline {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-        }
-        // The causes are part of the text, since there are as many as addresses.
-        let list: Vec<String> = causes.values().map(Error::to_string).collect();
-        let text = format!(
-            "no bootstrap address answered within {:?} (bootstrap.timeout.ms): {}",
-            settings.bootstrap_timeout,
-            list.join("; ")
-        );
-        let is_protocol = causes.values().any(|error| error.kind() == ErrorKind::Protocol);
-        Err(Error::new(if is_protocol { ErrorKind::Protocol } else { ErrorKind::Transport }, text))
     }
 
     pub(crate) fn net(&self) -> &Arc<Net> {
@@ -389,32 +346,6 @@ impl Cluster {
         }
     }
 
-    fn take_over(&self, response: &MetadataResponse, asked: Vec<Arc<str>>) {
-        let now = self.0.net.now();
-        let view = self.change_view(|view| Some(view.merge(response))).unwrap_or_else(|| self.view());
-        let mut refresh = lock(&self.0.refresh);
-        let mut open = Open::Nothing;
-        for name in &asked {
-            let topic = view.topic(name);
-            let has_leaders = topic.is_some_and(|topic| {
-                let led = |leader: Option<i32>| leader.is_some_and(|leader| view.brokers.contains_key(&leader));
-                !topic.partitions.is_empty() && topic.partitions.iter().all(|partition| led(partition.leader))
-            });
-            let error = topic.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error);
-            open = open.max(match error {
-                ErrorCode::NONE if has_leaders => Open::Nothing,
-                error if !error.is_none() && !error.is_retriable() => Open::Nothing,
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION if !refresh.is_awaited(name, now) => Open::Absent,
-                _ => Open::Awaited,
-            });
-        }
-        let absent = |name: &&Arc<str>| view.topic(name).is_none_or(|topic| topic.partitions.is_empty());
-        let forgotten: Vec<_> = asked.iter().filter(absent).filter(|name| refresh.forget_absent(name, now)).collect();
-        refresh.on_answer(now, open);
-        drop(refresh);
-        forgotten.into_iter().for_each(|name| self.forget_topic(name));
-    }
-
     /// Replaces the view by what `change` makes of it, if it makes anything: one change after the other, so that none is lost.
     fn change_view(&self, change: impl FnOnce(&ClusterView) -> Option<ClusterView>) -> Option<Arc<ClusterView>> {
         let _turn = lock(&self.0.changing);
@@ -422,24 +353,6 @@ impl Cluster {
         self.0.view.store(view.clone());
         self.0.changed.set(view.version);
         Some(view)
-    }
-
-    /// One refresh: brokers of the view first, in an order that changes, then the bootstrap addresses.
-    async fn refresh(&self, topics: Vec<Arc<str>>) {
-        let view = self.view();
-        let count = view.brokers.len();
-        let first = lock(&self.0.entropy).below(count);
-        let known = view.brokers.keys().cycle().skip(first).take(count).copied().map(Peer::Broker);
-        let bootstrap = (0..self.0.settings.bootstrap.len()).map(Peer::Bootstrap);
-        let patience = self.0.net.request_timeout.min(PATIENCE);
-        for peer in known.chain(bootstrap) {
-            match self.metadata_from(peer, topics.clone(), patience, true).await {
-                Ok(response) => return self.take_over(&response, topics),
-                Err(error) => debug!(?peer, %error, "no metadata"),
-            }
-        }
-        warn!("no broker answers; trying again");
-        lock(&self.0.refresh).on_failure(self.0.net.now());
     }
 }
 
@@ -483,35 +396,4 @@ fn unusable(name: &str, code: ErrorCode) -> Error {
         _ => "",
     };
     Error::new(ErrorKind::Broker, format!("topic \"{name}\" cannot be used: {code}{remedy}")).with_code(code)
-}
-
-/// Refreshes the view whenever the machine says so, until the cluster is dropped.
-async fn keep_fresh(cluster: Weak<Inner>, wake: Arc<Notify>) {
-    loop {
-        let Some(inner) = cluster.upgrade() else { return };
-        let cluster = Cluster(inner);
-        let now = cluster.0.net.now();
-        let (topics, deadline) = {
-            let mut refresh = lock(&cluster.0.refresh);
-            (refresh.next_action(now), refresh.next_deadline())
-        };
-        if let Some(topics) = topics {
-            cluster.refresh(topics).await;
-            cluster.0.close_departed();
-            continue;
-        }
-        let wait = deadline.map(|deadline: Time| deadline.saturating_sub(now));
-        drop(cluster);
-        let sleep = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = sleep => {}
-            () = wake.notified() => {}
-        }
-    }
 }
