@@ -1,4 +1,5 @@
-//! Writes orders to a Kafka cluster and reads them back, while a broker crashes. IO.
+//! Writes orders to a Kafka cluster while three members of a consumer group share the work on them. In the middle a member dies
+//! without a word, and a broker crashes. IO.
 //!
 //! `cargo run --example quickstart` starts three brokers inside this process, so that nothing needs to be installed;
 //! `cargo run --example quickstart -- --bootstrap localhost:9092` uses a cluster that is there.
@@ -6,28 +7,38 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "a program for a terminal")]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use lexopt::{Arg::Long, ValueExt};
-use milena::{Client, Position, Record};
+use milena::{Client, CommitPolicy, ConsumerRecord, Position, Producer, Rebalance, RebalanceListener, Record};
 use milena_mock_broker::MockCluster;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 const USAGE: &str = "usage: quickstart [--bootstrap HOST:PORT,...] [--records COUNT]";
+const GROUP: &str = "quickstart";
 const PARTITIONS: i32 = 6;
 const CUSTOMERS: u32 = 500;
+const MEMBERS: [&str; 3] = ["Ann", "Bob", "Cleo"];
+/// A member that was not heard of for so long is taken for dead (`session.timeout.ms`), and the others get its partitions.
+const SESSION: Duration = Duration::from_secs(6);
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// One record, as it was read.
-struct Order {
-    partition: i32,
-    offset: i64,
-    customer: String,
-    /// The customer's first order is number 1.
-    number: u32,
+/// What has been done: all members write into it, and whoever waits for something looks here.
+#[derive(Default)]
+struct Book {
+    processed: u32, // repeats not counted
+    /// The partition of each customer, and the number of the last order.
+    customers: BTreeMap<String, (i32, u32)>,
+    /// How many records a member has read of a partition.
+    read: BTreeMap<(i32, &'static str), i64>,
+    /// How many partitions each member has.
+    shares: BTreeMap<&'static str, usize>,
 }
 
 #[tokio::main]
@@ -46,11 +57,7 @@ async fn quickstart() -> Result<()> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("bootstrap") => bootstrap = Some(arguments.value()?.string()?),
-            Long("records") => records = arguments.value()?.parse()?,
-            Long("help") => {
-                println!("{USAGE}");
-                return Ok(());
-            }
+            Long("records") => records = arguments.value()?.parse::<u32>()?.max(1_000),
             other => return Err(format!("{}; {USAGE}", other.unexpected()).into()),
         }
     }
@@ -63,138 +70,181 @@ async fn quickstart() -> Result<()> {
     let client = Client::connect(&bootstrap).await?;
     client.create_topic(&topic, PARTITIONS, 3).await?;
     println!("cluster: {bootstrap}\ntopic:   {topic}, {PARTITIONS} partitions, 3 replicas");
-    let before = leaders(mock.as_ref(), &topic);
 
-    // Six tasks read while we write, each its own partition: so work is spread and still done in order.
-    let mut readers = JoinSet::new();
-    for partition in 0..PARTITIONS {
-        readers.spawn(read_partition(client.clone(), topic.clone(), partition));
-    }
+    let book = Arc::new(watch::Sender::new(Book::default()));
     let started = Instant::now();
-    write(&client, &topic, records, || crash_leader(mock.as_ref(), &topic)).await?;
-    report("written", records, started);
+    let [ann, bob, cleo] = MEMBERS.map(|name| {
+        let (bootstrap, topic, book) = (bootstrap.clone(), topic.clone(), book.clone());
+        Member { name, bootstrap, topic, records, book, started }
+    });
+    let (ann, bob) = (tokio::spawn(ann.work()), tokio::spawn(bob.work()));
+    // Cleo has a runtime of her own, as if she were another process. When it is dropped her connections break, and nobody
+    // tells the group: she dies as by `kill -9`.
+    let (kill, killed) = oneshot::channel::<()>();
+    let cleo = spawn_blocking(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            tokio::select! {
+                _ = killed => Ok(()),
+                ended = cleo.work() => ended,
+            }
+        })
+    });
+    let story = async {
+        let mut page = book.subscribe();
+        page.wait_for(|book| MEMBERS.iter().all(|name| book.shares.get(name) == Some(&2))).await?;
 
-    let mut orders = Vec::new();
-    while let Some(read) = readers.join_next().await {
-        orders.extend(read??);
-    }
-    let after = leaders(mock.as_ref(), &topic);
-    mock.iter().flat_map(|mock| mock.brokers()).for_each(|broker| broker.restart()); // if it is down
+        // As it comes, a producer is careful: a record is written when all replicas in sync have it (acks=all), and one that is
+        // sent twice, because a broker crashed before it answered, is there once (enable.idempotence=true).
+        let producer = client.producer().build().await?;
+        write(&producer, &topic, 0..records / 2).await?;
+        page.wait_for(|book| book.processed >= records / 4).await?;
+        drop(kill);
+        let died = Instant::now();
+        println!("{:>5.1} s  Cleo is killed", started.elapsed().as_secs_f64());
+        match &mock {
+            Some(mock) => {
+                let leader = mock.partition(&topic, 0).leader().unwrap_or(1);
+                mock.broker(leader).crash();
+                println!("         broker {leader} crashes, the leader of {topic}-0");
+            }
+            None => {
+                println!("         (brokers of a real cluster are yours to crash: --records 1000000 gives you time)")
+            }
+        }
+        write(&producer, &topic, records / 2..records).await?;
+        producer.flush().await?; // an error if any record was not written
 
-    let started = Instant::now();
-    let again = read_all(&client, &topic).await?;
-    report("read again", again.len() as u32, started);
+        page.wait_for(|book| book.processed == records).await?;
+        Ok(died.elapsed().as_secs_f64() / SESSION.as_secs_f64())
+    };
+    let (sessions, ..) = tokio::try_join!(story, async { ann.await? }, async { bob.await? }, async { cleo.await? })?;
 
-    println!("\npartition  records  first offset  last offset  leader before  after");
-    for (partition, (before, after)) in (0..).zip(before.iter().zip(&after)) {
-        let own: Vec<_> = orders.iter().filter(|order| order.partition == partition).collect();
-        let [first, last] =
-            [own.first(), own.last()].map(|order| order.map_or("-".to_owned(), |order| order.offset.to_string()));
-        println!("{partition:>9}  {:>7}  {first:>12}  {last:>11}  {before:>13}  {after:>5}", own.len());
-    }
-    check(&orders, records)?;
-    check(&again, records)?;
-    println!("\nevery order is there once, and each customer's are in order");
-    if mock.is_none() {
-        println!("topic {topic} is kept for you to look at; delete it when you have seen enough");
-    }
+    let repeats = check(&book.borrow(), &client, &topic, records).await?;
+    println!("\nevery order was processed, each customer's in order, and the group has committed all of them");
+    println!("that was {sessions:.2} session timeouts after Cleo's death; {repeats} orders were processed twice");
     Ok(())
 }
 
-/// Writes orders, with something happening in the middle.
-async fn write(client: &Client, topic: &str, records: u32, in_the_middle: impl Fn()) -> Result<()> {
-    // As it comes, a producer is careful: a record counts as written when all replicas in sync have it (acks=all), and one
-    // that is sent twice, because a broker crashed before it answered, is there once (enable.idempotence=true).
-    let producer = client.producer().build().await?;
-    for index in 0..records {
-        if index == records / 2 {
-            in_the_middle();
+/// Writes these orders, in a hundred portions, which takes a second. They are in the log after `flush`.
+async fn write(producer: &Producer, topic: &str, orders: Range<u32>) -> Result<()> {
+    let portion = orders.len().div_ceil(100) as u32;
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    for index in orders {
+        if index % portion == 0 {
+            ticks.tick().await;
         }
         let customer = format!("customer-{}", index % CUSTOMERS);
         let order = format!("{customer} orders {}", index / CUSTOMERS + 1);
-        // The key chooses the partition, so that all orders of a customer are in one. `enqueue` returns when the record is in
-        // its batch, before it is sent. Awaiting what it returns would be waiting until the record is written; to be quick we
-        // let it go, and ask `flush` for all of them.
+        // The key chooses the partition, so that all orders of a customer are in one. `enqueue` returns before the record is
+        // sent. What it returns could be awaited; to be quick we let it go, and ask `flush` for all of them.
         producer.enqueue(Record::to(topic).key(&customer).value(&order)).await?.detach();
-    }
-    producer.flush().await?; // an error if any record was not written
-
-    // A record without a key ends each partition, so that readers know when to stop: logs themselves have no end.
-    for partition in 0..PARTITIONS {
-        producer.send(Record::to(topic).partition(partition).value("end")).await?; // `enqueue`, and wait
     }
     Ok(())
 }
 
-/// Reads one partition, batch by batch: the quick way, as nothing is copied.
-async fn read_partition(client: Client, topic: String, partition: i32) -> Result<Vec<Order>> {
-    // A reader has no consumer group: it reads what it is told to, and commits nothing.
-    let mut reader = client.reader().assign([((topic, partition), Position::Beginning)]).build().await?;
-    let mut orders = Vec::new();
-    while let Some(batch) = reader.next_batch(500).await? {
-        for record in &batch {
-            match record.key {
-                Some(_) => orders.push(order(partition, record.offset, record.value)?),
-                None => return Ok(orders),
+/// A service that processes orders. As many of it may run as there is work for: the group divides the partitions.
+#[derive(Clone)]
+struct Member {
+    name: &'static str,
+    bootstrap: String,
+    topic: String,
+    /// After so many the day is over.
+    records: u32,
+    book: Arc<watch::Sender<Book>>,
+    started: Instant,
+}
+
+impl Member {
+    async fn work(self) -> Result<()> {
+        let client = Client::connect(&self.bootstrap).await?;
+        let mut consumer = client
+            .consumer(GROUP)
+            .subscribe([&self.topic])
+            .commit_policy(CommitPolicy::Acked)
+            .session_timeout(SESSION)
+            .heartbeat_interval(Duration::from_secs(1))
+            .auto_commit_interval(Duration::from_millis(200))
+            .on_rebalance(self.clone())
+            .build()
+            .await?;
+        let mut page = self.book.subscribe();
+        loop {
+            tokio::select! {
+                _ = page.wait_for(|book| book.processed == self.records) => break,
+                record = consumer.next() => {
+                    let Some(record) = record? else { break };
+                    self.process(&record)?;
+                    record.ack(); // now it may be committed; dropped without, it would come again
+                }
             }
         }
+        // Commits what was acknowledged, and leaves the group, so that the others take over at once.
+        Ok(consumer.close(Duration::from_secs(10)).await?)
     }
-    Err("the reader was stopped".into())
-}
 
-/// Reads all partitions, record by record: the simple way.
-async fn read_all(client: &Client, topic: &str) -> Result<Vec<Order>> {
-    let partitions = (0..PARTITIONS).map(|partition| ((topic, partition), Position::Beginning));
-    let mut reader = client.reader().assign(partitions).build().await?;
-    let (mut orders, mut ended) = (Vec::new(), 0);
-    while ended < PARTITIONS {
-        let record = reader.next().await?.ok_or("the reader was stopped")?;
-        match record.key() {
-            Some(_) => orders.push(order(record.partition(), record.offset(), record.value())?),
-            None => ended += 1,
-        }
+    /// Processes an order. It may be one that was processed before: by somebody who died before it was committed.
+    fn process(&self, record: &ConsumerRecord) -> Result<()> {
+        let text = std::str::from_utf8(record.value().unwrap_or_default())?;
+        let (customer, number) = text.split_once(" orders ").ok_or_else(|| format!("\"{text}\" is not an order"))?;
+        let (partition, number): (_, u32) = (record.partition(), number.parse()?);
+        let mut result = Ok(());
+        self.book.send_modify(|book| {
+            *book.read.entry((partition, self.name)).or_default() += 1;
+            let (home, last) = book.customers.entry(customer.to_owned()).or_insert((partition, 0));
+            if *home != partition || number > *last + 1 {
+                let found = format!("order {number} at offset {} of partition {partition}", record.offset());
+                result = Err(format!("{customer}: {found} comes after order {last} of partition {home}").into());
+            } else if number == *last + 1 {
+                *last = number;
+                book.processed += 1;
+            }
+        });
+        result
     }
-    Ok(orders)
-}
 
-fn order(partition: i32, offset: i64, value: Option<&[u8]>) -> Result<Order> {
-    let text = std::str::from_utf8(value.unwrap_or_default())?;
-    let (customer, number) = text.split_once(" orders ").ok_or_else(|| format!("\"{text}\" is not an order"))?;
-    Ok(Order { partition, offset, customer: customer.to_owned(), number: number.parse()? })
-}
-
-/// Fails unless each customer's orders are in one partition, numbered 1, 2, 3 …, and all are there.
-fn check(orders: &[Order], expected: u32) -> Result<()> {
-    let mut customers = BTreeMap::new();
-    for Order { partition, offset, customer, number } in orders {
-        let (home, last) = customers.insert(customer, (partition, *number)).unwrap_or((partition, 0));
-        if home != partition || *number != last + 1 {
-            let found = format!("order {number} at offset {offset} of partition {partition}");
-            return Err(format!("{customer}: {found} comes after order {last} of partition {home}").into());
-        }
+    fn tell(&self, what: &str, rebalance: &Rebalance<'_>, share: usize) {
+        let numbers: Vec<_> = rebalance.partitions.iter().map(|partition| partition.partition()).collect();
+        let (seconds, Rebalance { reason, .. }) = (self.started.elapsed().as_secs_f64(), rebalance);
+        println!("{seconds:>5.1} s  {:<4} {what} {numbers:?}: {reason:?}", self.name);
+        self.book.send_modify(|book| *book.shares.entry(self.name).or_default() = share);
     }
-    let found = orders.len();
-    if found == expected as usize { Ok(()) } else { Err(format!("{found} orders are there, not {expected}").into()) }
 }
 
-/// Crashes a broker as a power failure would.
-fn crash_leader(mock: Option<&MockCluster>, topic: &str) {
-    let Some(mock) = mock else {
-        println!("(brokers of a real cluster are yours to crash; --records 1000000 gives you time to)");
-        return;
-    };
-    let leader = mock.partition(topic, 0).leader().unwrap_or(1);
-    mock.broker(leader).crash();
-    println!("crashed: broker {leader}, leader of {topic}-0");
+#[async_trait::async_trait]
+impl RebalanceListener for Member {
+    async fn assigned(&self, rebalance: &Rebalance<'_>) {
+        self.tell("gets", rebalance, rebalance.partitions.len());
+    }
+
+    async fn revoked(&self, rebalance: &Rebalance<'_>) {
+        self.tell("gives up", rebalance, 0);
+    }
+
+    async fn lost(&self, rebalance: &Rebalance<'_>) {
+        self.tell("has lost", rebalance, 0);
+    }
 }
 
-/// The leader of each partition. Clients need not know: milena finds them. The mock cluster tells; of a real one we show none.
-fn leaders(mock: Option<&MockCluster>, topic: &str) -> Vec<String> {
-    let leader = |partition| mock?.partition(topic, partition).leader();
-    (0..PARTITIONS).map(|partition| leader(partition).map_or("-".to_owned(), |id| id.to_string())).collect()
-}
-
-fn report(what: &str, records: u32, since: Instant) {
-    let seconds = since.elapsed().as_secs_f64();
-    println!("{what}: {records} records in {seconds:.2} s, {:.0} records/s", f64::from(records) / seconds);
+/// Prints who has read what, and returns how much came twice. Fails unless all is in the logs once, and committed.
+async fn check(book: &Book, client: &Client, topic: &str, records: u32) -> Result<i64> {
+    let partitions = client.partitions(topic).await?;
+    let start = partitions.iter().map(|partition| (partition.clone(), Position::End));
+    let group = client.consumer(GROUP).assign(start).build().await?;
+    let committed = group.control().committed(&partitions).await?;
+    println!("\npartition {:>8} {:>8} {:>8}  repeats  committed  log end", MEMBERS[0], MEMBERS[1], MEMBERS[2]);
+    let (mut written, mut repeats, mut open) = (0, 0, 0);
+    for (partition, committed) in partitions.iter().zip(committed) {
+        let number = partition.partition();
+        let [ann, bob, cleo] = MEMBERS.map(|name| book.read.get(&(number, name)).copied().unwrap_or_default());
+        let (committed, end) = (committed.unwrap_or_default(), group.control().position(partition).unwrap_or_default());
+        let again = ann + bob + cleo - end;
+        println!("{number:>9} {ann:>8} {bob:>8} {cleo:>8}  {again:>7}  {committed:>9}  {end:>7}");
+        written += end;
+        repeats += again;
+        open += end - committed;
+    }
+    if written != i64::from(records) || open != 0 {
+        return Err(format!("{written} of {records} orders are in the logs, {open} of them not committed").into());
+    }
+    Ok(repeats)
 }

@@ -1,6 +1,6 @@
 //! The consumer: reads assigned partitions, and commits how far they are done. IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 
 use crate::client::Client;
-use crate::cluster::UNKNOWN_TOPIC;
+use crate::cluster::{Cluster, UNKNOWN_TOPIC};
 use crate::config::{AutoOffsetReset, Config, IsolationLevel, consumer_setters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
 mod assignment;
+mod assignor;
 mod batch;
+mod commit_queue;
 mod commits;
 mod control;
 mod coordinator;
@@ -25,24 +27,32 @@ mod fetch_buffer;
 mod fetch_session;
 mod fetched;
 mod fetcher;
+mod group_member;
 mod hand_out;
+mod holds;
 mod lease;
 mod list_offsets;
+mod listener;
+mod membership;
 mod offsets;
 mod positions;
+mod rebalance;
 mod shared;
 mod stream;
 
+pub use self::assignor::{Assignments, Assignor, AssignorError, Member, Owned, Topics};
 pub use self::batch::{Batch, ConsumerRecord, Headers, Iter, RecordView};
 pub use self::commits::CommitPolicy;
 pub use self::control::ConsumerControl;
 pub use self::event::ConsumerEvent;
+pub use self::listener::{Rebalance, RebalanceListener};
 pub use self::offsets::Offsets;
 pub use self::positions::Position;
+pub use self::rebalance::RebalanceReason;
 pub use self::stream::RecordStream;
 
-use self::assignment::Assignment;
-use self::shared::{OnEvent, Parts, Shared};
+use self::group_member::GroupMember;
+use self::shared::{Closing, OnEvent, Parts, Shared};
 
 /// Settings and partitions of a [`Consumer`].
 #[must_use = "a builder does nothing until `build`"]
@@ -51,22 +61,35 @@ pub struct ConsumerBuilder {
     config: Config,
     group: Option<String>,
     assigned: Vec<(TopicPartition, Position)>,
+    subscribed: Option<BTreeSet<Arc<str>>>,
+    assignors: Vec<Arc<dyn Assignor>>,
+    listener: Option<Arc<dyn RebalanceListener>>,
     policy: Option<CommitPolicy>,
     on_event: Option<OnEvent>,
 }
 
 impl fmt::Debug for ConsumerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, group, assigned, policy, .. } = self;
+        let Self { config, group, assigned, subscribed, policy, .. } = self;
         let mut debug = f.debug_struct("ConsumerBuilder");
-        debug.field("group", group).field("assigned", assigned).field("policy", policy);
-        debug.field("config", config).finish_non_exhaustive()
+        debug.field("group", group).field("assigned", assigned).field("subscribed", subscribed);
+        debug.field("policy", policy).field("config", config).finish_non_exhaustive()
     }
 }
 
 impl ConsumerBuilder {
     pub(crate) fn new(client: Client, config: Config, group: Option<String>) -> Self {
-        Self { client, config, group, assigned: Vec::new(), policy: None, on_event: None }
+        Self {
+            client,
+            config,
+            group,
+            assigned: Vec::new(),
+            subscribed: None,
+            assignors: Vec::new(),
+            listener: None,
+            policy: None,
+            on_event: None,
+        }
     }
 
     /// Takes over everything that was set in `config`; what was set before and not there stays.
@@ -84,6 +107,35 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Reads these topics together with the other members of the group, each partition read by one of them. Topics that do not
+    /// exist are waited for. May be called several times; not together with [`ConsumerBuilder::assign`].
+    pub fn subscribe<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
+        let topics = topics.into_iter().map(|topic| Arc::from(topic.into()));
+        self.subscribed.get_or_insert_default().extend(topics);
+        self
+    }
+
+    /// How the group divides its partitions, by the names of assignors, the preferred one first: `range`, `roundrobin`, and those
+    /// registered with [`ConsumerBuilder::register_assignor`]. The group uses one that all its members have. Default: `range`.
+    /// Property: `partition.assignment.strategy`.
+    pub fn assignors<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.config.consumer.partition_assignment_strategy = Some(names);
+        self
+    }
+
+    /// Adds an assignor, which can then be chosen by its name.
+    pub fn register_assignor(mut self, assignor: impl Assignor) -> Self {
+        self.assignors.push(Arc::new(assignor));
+        self
+    }
+
+    /// Tells this listener when the group gives partitions and takes them away.
+    pub fn on_rebalance(mut self, listener: impl RebalanceListener) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
     /// What is committed without being asked. Default: what `enable.auto.commit` says, which is [`CommitPolicy::Returned`] unless
     /// set. Without a group nothing is.
     pub fn commit_policy(mut self, policy: CommitPolicy) -> Self {
@@ -98,10 +150,12 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Makes the consumer: when it returns, every partition is known to exist, and where to start is decided.
+    /// Makes the consumer. With assigned partitions, every one is known to exist when it returns, and where to start is decided. With
+    /// a subscription it returns at once, and the group is joined in the background.
     ///
     /// # Errors
-    /// `Config` for settings that are out of range or contradict each other; `Usage` if no partition is assigned, if a partition
+    /// `Config` for settings that are out of range or contradict each other, and for an assignor that is not known; `Usage` for a
+    /// subscription without a group or together with assigned partitions, if there is neither, if a partition
     /// does not exist (the error says how many there are), for a negative offset, or for [`Position::Committed`] without a group;
     /// `Broker` with `UNKNOWN_TOPIC_OR_PARTITION` for a topic that does not exist after 10 s, and with whatever else a broker
     /// objects; `TimedOut` if a position could not be found within `default.api.timeout.ms`; `Closed` if the client is closed.
@@ -110,7 +164,8 @@ impl ConsumerBuilder {
     /// Dropping the future leaves nothing behind.
     pub async fn build(self) -> Result<Consumer> {
         let settings = self.config.consumer()?;
-        let api_timeout = self.config.client()?.default_api_timeout;
+        let client = self.config.client()?;
+        let (api_timeout, rack) = (client.default_api_timeout, client.client_rack);
         let cluster = self.client.cluster().clone();
         if cluster.is_closed() {
             return Err(Error::closed("client"));
@@ -123,57 +178,108 @@ impl ConsumerBuilder {
             ));
         }
         let partitions: BTreeMap<TopicPartition, Position> = self.assigned.into_iter().collect();
-        if partitions.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "the consumer has nothing to read: assign partitions to it"));
-        }
-        for (partition, position) in &partitions {
-            match position {
-                Position::Committed if group.is_none() => return Err(ConsumerControl::refuse_committed(partition)),
-                Position::Offset(offset) if *offset < 0 => {
-                    let text = format!("{partition} cannot start at offset {offset}: offsets begin at 0");
-                    return Err(Error::new(ErrorKind::Usage, text).with_topic_partition(partition.clone()));
-                }
-                Position::Offset(_)
-                | Position::Committed
-                | Position::Beginning
-                | Position::End
-                | Position::Timestamp(_) => {}
+        let member = match &self.subscribed {
+            Some(topics) => {
+                refuse_subscription(topics, &partitions, group.is_some())?;
+                let strategies = assignor::choose(&settings.partition_assignment_strategy, &self.assignors)?;
+                Some((topics.clone(), strategies))
             }
-        }
-        for partition in partitions.keys() {
-            let topic = cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
-            let count = topic.partitions.len();
-            if usize::try_from(partition.partition()).is_ok_and(|number| number < count) {
-                continue;
-            }
-            let text = format!(
-                "there is no partition {} of topic \"{}\": it has {count}, numbered from 0",
-                partition.partition(),
-                partition.topic()
-            );
-            return Err(Error::new(ErrorKind::Usage, text).with_topic_partition(partition.clone()));
+            None => None,
+        };
+        if member.is_none() {
+            check_start(&partitions, group.is_some())?;
+            check_partitions(&cluster, &partitions).await?;
         }
         let by_config = if settings.enable_auto_commit { CommitPolicy::Returned } else { CommitPolicy::Manual };
         let shared = Shared::new(Parts {
             policy: self.policy.unwrap_or(by_config),
             group,
             api_timeout,
-            assignment: Assignment::new(partitions, settings.max_partition_fetch_bytes),
+            partitions: member.is_none().then_some(partitions),
             on_event: self.on_event,
             settings,
             cluster,
         });
         // From here on dropping the consumer ends its tasks.
         let consumer = Consumer { control: ConsumerControl::new(shared.clone()) };
-        shared.cluster.net().runtime.spawn(Box::pin(driver::run(shared.clone())));
-        shared.until_settled().await?;
+        let member = member
+            .map(|(topics, strategies)| GroupMember::new(&shared, topics, strategies, rack.clone(), self.listener));
+        let subscribes = member.is_some();
+        shared.cluster.net().runtime.spawn(Box::pin(driver::run(shared.clone(), member)));
+        if !subscribes {
+            shared.until_settled().await?;
+        }
         Ok(consumer)
     }
 }
 
-/// Reads records of partitions: one by one with [`Consumer::next`], many at a time with [`Consumer::next_batch`], or as a stream.
+fn refuse_subscription(
+    topics: &BTreeSet<Arc<str>>,
+    assigned: &BTreeMap<TopicPartition, Position>,
+    has_group: bool,
+) -> Result<()> {
+    let refuse = |text: &str| Err(Error::new(ErrorKind::Usage, text));
+    if !assigned.is_empty() {
+        return refuse("the consumer has both: assign partitions to it, or subscribe to topics");
+    }
+    if !has_group {
+        return refuse(
+            "only a group can divide the topics it subscribes to: make the consumer with Client::consumer(group)",
+        );
+    }
+    if topics.is_empty() {
+        return refuse("the consumer subscribes to no topic: name at least one");
+    }
+    if topics.contains("") {
+        return refuse("the consumer subscribes to a topic without a name");
+    }
+    Ok(())
+}
+
+fn check_start(partitions: &BTreeMap<TopicPartition, Position>, has_group: bool) -> Result<()> {
+    if partitions.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "the consumer has nothing to read: subscribe to topics, or assign partitions to it",
+        ));
+    }
+    for (partition, position) in partitions {
+        match position {
+            Position::Committed if !has_group => return Err(ConsumerControl::refuse_committed(partition)),
+            Position::Offset(offset) if *offset < 0 => {
+                let text = format!("{partition} cannot start at offset {offset}: offsets begin at 0");
+                return Err(Error::new(ErrorKind::Usage, text).with_topic_partition(partition.clone()));
+            }
+            Position::Offset(_)
+            | Position::Committed
+            | Position::Beginning
+            | Position::End
+            | Position::Timestamp(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn check_partitions(cluster: &Cluster, partitions: &BTreeMap<TopicPartition, Position>) -> Result<()> {
+    for partition in partitions.keys() {
+        let topic = cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
+        let count = topic.partitions.len();
+        if usize::try_from(partition.partition()).is_ok_and(|number| number < count) {
+            continue;
+        }
+        let text = format!(
+            "there is no partition {} of topic \"{}\": it has {count}, numbered from 0",
+            partition.partition(),
+            partition.topic()
+        );
+        return Err(Error::new(ErrorKind::Usage, text).with_topic_partition(partition.clone()));
+    }
+    Ok(())
+}
+
+/// Reads records of partitions, assigned ones or the share that a group gives it: one by one with [`Consumer::next`], many at a time with [`Consumer::next_batch`], or as a stream.
 ///
-/// Dropping it ends the reading and commits nothing; [`Consumer::close`] commits.
+/// Dropping it ends the reading and commits nothing; [`Consumer::close`] commits. A member of a group leaves it either way.
 ///
 /// ```no_run
 /// # async fn example(client: milena::Client) -> milena::Result<()> {
@@ -202,8 +308,10 @@ impl Consumer {
     /// # Errors
     /// `Corrupt` for a batch that cannot be read, and `OffsetReset` for a position that is not in the log if `auto.offset.reset` is
     /// `none`: each names its partition and comes again and again for that partition, between the records of the others, until
-    /// [`ConsumerControl::skip`] or [`ConsumerControl::seek`]. `Broker` for what a broker refuses, tried again by itself. `Usage`
-    /// if offsets cannot be committed in the background because the group has members. `Closed` after the client was closed.
+    /// [`ConsumerControl::skip`] or [`ConsumerControl::seek`]. `Broker` for what a broker refuses, tried again by itself, or for what
+    /// the coordinator refuses a member, tried again at the read after. `UserCode` for a listener or an assignor that failed.
+    /// `Usage` if offsets cannot be committed in the background because the group has members. `Closed` after the client was
+    /// closed.
     ///
     /// # Cancel safety
     /// Dropping the future loses no record. It counts as a read: what earlier ones returned may be committed.
@@ -249,8 +357,9 @@ impl Consumer {
         self.control.commit(offsets).await
     }
 
-    /// Ends the reading, and under [`CommitPolicy::Returned`] commits every record that was let go of. Records that are still
-    /// held are not committed. Returns after `within` at the latest.
+    /// Ends the reading, and unless the policy is [`CommitPolicy::Manual`] commits what is done: under `Returned` every record that
+    /// was let go of. Records that are still held are not committed. A member of a group is told that its partitions are revoked
+    /// and leaves the group, so that the others take over at once. Returns after `within` at the latest.
     ///
     /// # Errors
     /// If what is done could not be committed: it will be read again. The consumer is closed all the same.
@@ -258,17 +367,50 @@ impl Consumer {
     /// # Cancel safety
     /// The consumer is closed, and the offsets may or may not be stored.
     pub async fn close(self, within: Duration) -> Result<()> {
+        self.end(within, true).await
+    }
+
+    /// The same without leaving the group (KIP-1092): its partitions stay without a reader until `session.timeout.ms` is over, or
+    /// the group divides them anew for another reason. For a consumer that comes back soon.
+    ///
+    /// # Errors
+    /// As [`Consumer::close`].
+    ///
+    /// # Cancel safety
+    /// As [`Consumer::close`].
+    pub async fn close_and_stay(self, within: Duration) -> Result<()> {
+        self.end(within, false).await
+    }
+
+    async fn end(self, within: Duration, leave: bool) -> Result<()> {
         let shared = self.control.shared();
-        shared.lock().assignment.stop();
-        // It counts as a later read.
-        shared.lock().assignment.begin_read();
-        let deadline = shared.now() + within;
+        let deadline = shared.now().saturating_add(within);
+        {
+            let mut state = shared.lock();
+            state.assignment.stop();
+            // It counts as a later read.
+            state.assignment.begin_read();
+            state.member.closing = Some(Closing { leave, deadline });
+        }
+        let done = async {
+            if !shared.subscribes {
+                return shared.commit_done(deadline).await;
+            }
+            shared.driver.notify_one();
+            // The sender is in `shared`, so the channel cannot be closed.
+            let _ = shared.gone.subscribe().wait_for(|gone| *gone).await;
+            let mut state = shared.lock();
+            let closed = state.member.closed.take();
+            closed.unwrap_or_else(|| Err(state.why_it_ended()))
+        };
         let stored = tokio::select! {
             biased;
-            stored = shared.commit_done(deadline) => stored,
+            stored = done => stored,
             () = shared.cluster.net().sleep_until(Some(deadline)) => {
                 let text = format!("closing the consumer: offsets that are done were not committed within {within:?}");
-                Err(Error::new(ErrorKind::TimedOut, text))
+                // The commit may be done, and only the group did not let go.
+                let closed = shared.lock().member.closed.take();
+                closed.unwrap_or_else(|| Err(Error::new(ErrorKind::TimedOut, text)))
             }
         };
         shared.close();
@@ -295,5 +437,6 @@ const _: () = {
     moved_between_tasks::<RecordView<'static>>();
     moved_between_tasks::<ConsumerBuilder>();
     moved_between_tasks::<RecordStream>();
+    shared_between_tasks::<Rebalance<'static>>();
     unpin::<RecordStream>();
 };

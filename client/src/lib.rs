@@ -33,14 +33,29 @@
 //! # Ok(()) }
 //! ```
 //!
+//! ```no_run
+//! use milena::{Client, CommitPolicy};
+//!
+//! # async fn share() -> milena::Result<()> {
+//! let client = Client::connect("localhost:9092").await?;
+//! // The members of the group divide the partitions of the topic among themselves.
+//! let mut consumer = client.consumer("billing").subscribe(["orders"]).commit_policy(CommitPolicy::Acked).build().await?;
+//! while let Some(record) = consumer.next().await? {
+//!     println!("{}: {:?}", record.offset(), record.value());
+//!     record.ack();
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! * [`Client`] finds the cluster and makes the others. Its seams ([`Connector`], [`Clock`], [`Runtime`] and a seed) let tests put
 //!   the whole client on one paused runtime.
 //! * [`Producer`] collects [`Record`]s in batches. Each ends as written, not written or maybe written; see [`Error::written`].
-//! * [`Consumer`] reads the partitions it is given, and commits what the application has finished.
+//! * [`Consumer`] reads the partitions it is given, or its share of what its group subscribes to, and commits what the application
+//!   has finished. A [`RebalanceListener`] hears of partitions that come and go; an [`Assignor`] divides them.
 //! * [`Config`] takes settings by Kafka's names; the builders have a typed setter for each.
 //!
-//! It does not decode payloads: records are bytes in and bytes out. Consumer groups with `subscribe`, transactions, TLS and SASL
-//! are not there yet.
+//! It does not decode payloads: records are bytes in and bytes out. Static members, cooperative rebalancing, transactions, TLS
+//! and SASL are not there yet.
 
 mod backoff;
 mod client;
@@ -54,13 +69,15 @@ mod net;
 mod producer;
 mod runtime;
 mod topic_partition;
+mod watched;
 
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Time};
 pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};
 pub use consumer::{
-    Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl, ConsumerEvent, ConsumerRecord, Headers, Iter,
-    Offsets, Position, RecordStream, RecordView,
+    Assignments, Assignor, AssignorError, Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl,
+    ConsumerEvent, ConsumerRecord, Headers, Iter, Member, Offsets, Owned, Position, Rebalance, RebalanceListener,
+    RebalanceReason, RecordStream, RecordView, Topics,
 };
 pub use error::{Error, ErrorKind, Result, Written};
 pub use milena_protocol::{ApiKey, ErrorCode};

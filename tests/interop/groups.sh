@@ -1,26 +1,32 @@
 #!/usr/bin/env bash
 # Other clients, unmodified, in consumer groups on the mock broker's binary: two members share a topic, one leaves, the
-# other takes over, and a later one goes on from the committed offsets. Then one member of each kind in one group.
+# other takes over, and a later one goes on from the committed offsets. Then one member of each kind in one group. At last, on
+# Apache Kafka, our client, Java's and librdkafka's in one group that each of them leads once, by `range` and by `roundrobin`.
 #
-#   groups.sh [--bootstrap HOST:PORT,...] [kcat|confluent|kafka-python|java|mixed ...]
+#   groups.sh [--bootstrap HOST:PORT,...] [milena|kcat|confluent|kafka-python|java|mixed|leaders ...]
 #
-# With --bootstrap it uses a cluster that runs already and has the empty topics group-kcat, group-confluent,
-# group-kafka-python, group-java and group-mixed with 6 partitions each. Needs kcat, Python with venv, Java 17 and Maven;
-# fetches the clients into target/interop.
+# With --bootstrap it does everything on a cluster that runs already. Needs kcat, Python with venv, Java 17 and Maven; fetches the
+# clients, and Kafka, into target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 programs=tests/interop/groups
 fetched=${CARGO_TARGET_DIR:-target}/interop
 scratch=$(mktemp -d)
+run=$(date +%s)
 broker=
-declare -A pids=()
+kafka=
+declare -A pids=() kinds=()
 finish() {
     local status=$?
     for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
     if [ -n "$broker" ]; then
         kill -INT "$broker" 2>/dev/null || true
         wait "$broker" || { echo "the mock broker ended with status $?" >&2; status=1; }
+    fi
+    if [ -n "$kafka" ]; then
+        exec 4>&- # it ends with its input
+        wait "$kafka" || { echo "Kafka ended with status $?" >&2; status=1; }
     fi
     rm -rf "$scratch"
     exit "$status"
@@ -46,28 +52,39 @@ java_libraries() {
         dependency:copy-dependencies -DoutputDirectory="$(realpath -m "$fetched")/java" >&2
 }
 
-# A member of each kind, until SIGTERM. They print `assigned PARTITION...` and `record PARTITION OFFSET VALUE`.
+# A member of each kind, until SIGTERM (ours until SIGINT). They print `assigned PARTITION...` and `record PARTITION OFFSET VALUE`;
+# console_consumer prints values only, so that zeros stand for the numbers.
 member() {
-    local kind=$1 group=$2 topic=$3
+    local kind=$1 group=$2 topic=$3 strategy=${4:-}
     case $kind in
+    milena)
+        exec "$built/examples/console_consumer" --bootstrap "$bootstrap" --topic "$topic" --group "$group" \
+            --assignor "${strategy:-range}" \
+            2> >(sed -un -e '/^assigned/!w /dev/stderr' -e '/^assigned/{s/ (.*//;s/ [^ ]*-\([0-9]*\)/ \1/g;p}') \
+            > >(sed -u 's/^/record 0 0 /')
+        ;;
     kcat)
         exec kcat -b "$bootstrap" -G "$group" -u -X auto.offset.reset=earliest -f 'record %p %o %s\n' "$topic" \
             2> >(sed -un 's/^% Group .* rebalanced .*: assigned: /assigned /p' | sed -u 's/[^ ]* \[\([0-9]*\)\],\?/\1/g')
         ;;
-    confluent) exec "$fetched/python/bin/python" "$programs/confluent.py" "$bootstrap" "$group" "$topic" ;;
+    confluent) exec "$fetched/python/bin/python" "$programs/confluent.py" "$bootstrap" "$group" "$topic" $strategy ;;
     kafka-python) exec "$fetched/python/bin/python" "$programs/kafka_python.py" "$bootstrap" "$group" "$topic" ;;
-    java) exec java -XX:TieredStopAtLevel=1 -cp "$fetched/java/*" "$programs/GroupMember.java" "$bootstrap" "$group" "$topic" ;;
+    java) exec java -XX:TieredStopAtLevel=1 -cp "$fetched/java/*" "$programs/GroupMember.java" "$bootstrap" "$group" "$topic" $strategy ;;
     esac
 }
 
-start() { # NAME KIND GROUP TOPIC
-    (member "$2" "$3" "$4" >"$scratch/$client.$1.log" 2>"$scratch/$client.$1.errors.log") &
+start() { # NAME KIND GROUP TOPIC [STRATEGY]
+    (member "${@:2}" >"$scratch/$client.$1.log" 2>"$scratch/$client.$1.errors.log") &
     pids[$1]=$!
+    kinds[$1]=$2
 }
 
 # Lets a member leave in good order.
 stop() {
-    kill -TERM "${pids[$1]}"
+    case ${kinds[$1]} in
+    milena) kill -INT "${pids[$1]}" ;;
+    *) kill -TERM "${pids[$1]}" ;;
+    esac
     wait "${pids[$1]}" || fail "member $1 ended with status $?"
     unset "pids[$1]"
 }
@@ -93,10 +110,16 @@ produce() {
     seq "$2" | awk -v name="$1" '{ printf "%d:%s %06d\n", $1, name, $1 }' | kcat -b "$bootstrap" -P -t "$topic" -K :
 }
 
+# A topic that is empty, and a group of the same name.
+prepare() {
+    topic=group-$client-$run
+    group=$topic
+    "$fetched/python/bin/python" "$programs/create_topic.py" "$bootstrap" "$topic" || fail "the topic could not be created"
+}
+
 # A group of two members of one kind.
 pair() {
-    topic=group-$client
-    local group=$client-pair
+    prepare
 
     produce first 600
     start one "$client" "$group" "$topic"
@@ -126,49 +149,111 @@ pair() {
 
 # One member of each kind in one group, which have `range` in common.
 mixed() {
-    topic=group-mixed
-    local names=(kcat confluent kafka-python java)
-    for name in "${names[@]}"; do start "$name" "$name" mixed "$topic"; done
-    wait_until "four kinds of members share the topic" shared "${names[@]}"
+    prepare
+    local names=(kcat confluent kafka-python java milena)
+    for name in "${names[@]}"; do start "$name" "$name" "$group" "$topic"; done
+    wait_until "five kinds of members share the topic" shared "${names[@]}"
     produce mixed 600
     wait_until "they have read 600 records" read_all 600 "${names[@]}"
     [ "$(records "${names[@]}" | wc -l)" -eq 600 ] || fail "a record was read twice"
-    for name in kcat java confluent; do
+    for name in kcat milena java confluent; do
         stop "$name"
         names=("${names[@]/$name/}")
         wait_until "the others have everything after $name left" eval "shared ${names[*]}"
     done
     stop kafka-python
-    echo "ok: mixed: kcat, confluent-kafka, kafka-python and Java share a group, and leave one after the other"
+    echo "ok: mixed: kcat, confluent-kafka, kafka-python, Java and milena share a group, and leave one after the other"
 }
 
-bootstrap=
-if [ "${1:-}" = --bootstrap ]; then
-    bootstrap=$2
-    shift 2
-fi
-(($#)) || set -- kcat confluent kafka-python java mixed
-client=setup
-python
-java_libraries
-if [ -z "$bootstrap" ]; then
+# Who comes first leads, and divides the partitions for the others.
+leaders() {
+    local strategy
+    for strategy in range roundrobin; do
+        led "$strategy" milena java confluent
+        led "$strategy" java confluent milena
+        led "$strategy" confluent milena java
+    done
+}
+
+led() { # STRATEGY LEADER OTHER OTHER
+    local strategy=$1 names=("${@:2}") name leader
+    local -A ids=([milena]=milena [java]=consumer [confluent]=rdkafka) # what they have their member ids begin with
+    client=$strategy-by-$2
+    prepare
+    for name in "${names[@]}"; do
+        start "$name" "$name" "$group" "$topic" "$strategy"
+        wait_until "$name has got a share" eval "owned $name | grep -q ."
+    done
+    wait_until "three members share the topic" eval "shared ${names[*]} && owns $2 2 && owns $3 2 && owns $4 2"
+    # librdkafka tells what the coordinator has answered: the strategy and the leader of the last generation.
+    leader=$(sed -n 's/.*JoinGroup response: .*Protocol \([^,]*\), LeaderId \([^- ]*\)-.*/\1 \2/p' \
+        "$scratch/$client.confluent.errors.log" | tail -n 1)
+    [ "$leader" = "$strategy ${ids[$2]}" ] || fail "the group uses $leader, not $strategy by ${ids[$2]}"
+    produce "$client" 600
+    wait_until "they have read 600 records" read_all 600 "${names[@]}"
+    [ "$(records "${names[@]}" | wc -l)" -eq 600 ] || fail "a record was read twice"
+    echo "ok: $strategy, led by $2: $(for name in "${names[@]}"; do printf '%s has %s; ' "$name" "$(owned "$name")"; done)600 read once"
+    for name in "${names[@]}"; do stop "$name"; done
+}
+
+mock() {
     cargo build --locked --quiet -p milena-mock-broker
-    topics=()
-    for name in kcat confluent kafka-python java mixed; do topics+=(--topic "group-$name:6:3"); done
-    exec 3< <(exec "${CARGO_TARGET_DIR:-target}/debug/milena-mock-broker" --brokers 3 --port 0 "${topics[@]}")
+    exec 3< <(exec "$built/milena-mock-broker" --brokers 3 --port 0)
     broker=$!
     while read -r -t 30 line <&3; do
-        case $line in '{"ready":true,'*) bootstrap=$(sed -n 's/.*"bootstrap":"\([^"]*\)".*/\1/p' <<<"$line") && break ;; esac
+        case $line in '{"ready":true,'*) sed -n 's/.*"bootstrap":"\([^"]*\)".*/\1/p' <<<"$line" >"$scratch/mock" && break ;; esac
     done
-    [ -n "$bootstrap" ] || fail "the mock broker never said that it is ready"
+    [ -s "$scratch/mock" ] || fail "the mock broker never said that it is ready"
+}
+
+real() {
+    cargo build --locked --quiet -p milena-tests --bin real-kafka
+    mkfifo "$scratch/commands"
+    "$built/real-kafka" <"$scratch/commands" >"$scratch/kafka.log" 2>&1 &
+    kafka=$!
+    exec 4>"$scratch/commands"
+    local deadline=$((SECONDS + 180))
+    until grep -q '^bootstrap: ' "$scratch/kafka.log"; do
+        kill -0 "$kafka" 2>/dev/null && ((SECONDS < deadline)) || { cat "$scratch/kafka.log" >&2; fail "Kafka did not start"; }
+        sleep 0.2
+    done
+    sed -n 's/^bootstrap: //p' "$scratch/kafka.log" >"$scratch/real"
+}
+
+# The cluster for what comes: the given one, or one of this kind.
+use() {
+    [ -z "$given" ] || { bootstrap=$given && return; }
+    [ -s "$scratch/$1" ] || "$1"
+    bootstrap=$(<"$scratch/$1")
+}
+
+given=
+if [ "${1:-}" = --bootstrap ]; then
+    given=$2
+    shift 2
 fi
-echo "bootstrap: $bootstrap"
+(($#)) || set -- milena kcat confluent kafka-python java mixed leaders
+client=setup
+built=${CARGO_TARGET_DIR:-target}/debug
+python
+java_libraries
+cargo build --locked --quiet -p milena-examples --example console_consumer
 for client; do
     started=$SECONDS
     case $client in
-    kcat | confluent | kafka-python | java) pair ;;
-    mixed) mixed ;;
-    *) fail "not one of kcat, confluent, kafka-python, java, mixed" ;;
+    milena | kcat | confluent | kafka-python | java)
+        use mock
+        pair
+        ;;
+    mixed)
+        use mock
+        mixed
+        ;;
+    leaders)
+        use real
+        leaders
+        ;;
+    *) fail "not one of milena, kcat, confluent, kafka-python, java, mixed, leaders" ;;
     esac
-    echo "    $((SECONDS - started)) s"
+    echo "    $((SECONDS - started)) s on $bootstrap"
 done

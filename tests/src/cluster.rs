@@ -161,7 +161,8 @@ fn choice() -> Choice {
 }
 
 async fn mock(min_insync: usize) -> MockCluster {
-    let started = MockCluster::builder().brokers(3).min_insync(min_insync).start().await;
+    let started = MockCluster::builder().brokers(3).min_insync(min_insync);
+    let started = started.group_min_session_timeout(std::time::Duration::from_millis(500)).start().await;
     started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }
 

@@ -15,6 +15,7 @@ const CLIENT: Rules = Rules {
         ("clock", Layer::Leaf),
         ("entropy", Layer::Leaf),
         ("runtime", Layer::Leaf),
+        ("watched", Layer::Leaf),
         ("serde", Layer::Leaf),
         ("metrics", Layer::Leaf),
         ("net", Layer::Network),

@@ -96,4 +96,12 @@ pub(super) fn consumer(
             say(config, "request.timeout.ms"),
         ));
     }
+    if consumer.heartbeat_interval.saturating_mul(3) > consumer.session_timeout {
+        problems.push(format!(
+            "{} is more than a third of {}: one lost heartbeat could end the membership; lower heartbeat.interval.ms or raise \
+             session.timeout.ms",
+            say(config, "heartbeat.interval.ms"),
+            say(config, "session.timeout.ms"),
+        ));
+    }
 }

@@ -302,8 +302,27 @@ settings! {
         /// The group whose offsets are used.
         "group.id" => group_id(): Option<String> = [none] in [1 to 32767 bytes];
 
+        /// After so long without a heartbeat, the group goes on without this consumer. Brokers allow 6 s to 30 min unless they are
+        /// configured otherwise.
+        "session.timeout.ms" => session_timeout(Duration): Duration = [45 s] in [1 to 2147483647 ms];
+
+        /// How often the group hears from this consumer, and the consumer of a rebalance. At most a third of
+        /// `session.timeout.ms`, so that one lost heartbeat is no death. Heartbeats go on whatever the application does.
+        "heartbeat.interval.ms" => heartbeat_interval(Duration): Duration = [3 s] in [1 to 2147483647 ms];
+
+        /// How long the application may hold records without progress (a read that begins, a record let go of or
+        /// acknowledged) until the consumer leaves its group, so that others get its partitions. Also how long a rebalance
+        /// waits for the consumer to finish what it has.
+        "max.poll.interval.ms" => max_poll_interval(Duration): Duration = [5 min] in [1 to 2147483647 ms];
+
+        /// How the group divides its partitions: names of assignors, separated by commas, the preferred one first. The group
+        /// uses one that all its members have. `range` and `roundrobin` are there; others can be registered.
+        "partition.assignment.strategy" =>
+            partition_assignment_strategy(): Vec<String> = [vec![String::from("range")]];
+
         /// Where to start on a partition without a committed offset, or when the broker no longer has the position.
-        /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any.
+        /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any. A partition that
+        /// appears while a group reads its topic is read from its beginning even with `latest` (KAFKA-20539).
         "auto.offset.reset" => auto_offset_reset(AutoOffsetReset): AutoOffsetReset = [AutoOffsetReset::Earliest];
 
         /// Whether offsets of records that were handed out and let go of are committed in the background.

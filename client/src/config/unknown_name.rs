@@ -12,21 +12,17 @@ const NOT_YET: &[&str] = &[
     "group.instance.id",
     "group.protocol",
     "group.remote.assignor",
-    "heartbeat.interval.ms",
     "interceptor.classes",
-    "max.poll.interval.ms",
     "metadata.cluster.check.enable",
     "metadata.max.idle.ms",
     "metadata.recovery.",
     "metric.reporters",
     "metrics.",
-    "partition.assignment.strategy",
     "partitioner.",
     "receive.buffer.bytes",
     "sasl.",
     "security.providers",
     "send.buffer.bytes",
-    "session.timeout.ms",
     "share.",
     "ssl.",
     "transaction.timeout.ms",
@@ -156,7 +152,7 @@ mod tests {
 
     #[test]
     fn properties_of_kafka_that_do_not_exist_here_are_not_called_unknown() {
-        for name in ["transactional.id", "sasl.jaas.config", "ssl.keystore.location", "session.timeout.ms"] {
+        for name in ["transactional.id", "sasl.jaas.config", "ssl.keystore.location", "group.instance.id"] {
             assert_eq!(
                 refusal(name),
                 format!("{name} is a Kafka property that milena does not support yet; remove it")

@@ -161,6 +161,17 @@ impl Value for String {
     }
 }
 
+/// Words separated by commas.
+impl Value for Vec<String> {
+    fn parse(text: &str, _: &Rule) -> Result<Self, String> {
+        Ok(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn show(&self) -> String {
+        self.join(",")
+    }
+}
+
 /// Values that are one of a few words: the first word of each is the one shown.
 macro_rules! words {
     ($($type:ty { $($word:literal => $value:expr,)+ })+) => { $(

@@ -8,12 +8,14 @@ use std::time::Duration;
 use milena_protocol::ErrorCode;
 use milena_protocol::primitives::Uuid;
 
+use self::tenure::Tenure;
 use super::event::ConsumerEvent;
 use super::fetch_buffer::FetchBuffer;
 use super::fetch_session::Wanted;
 use super::fetched::{Fetched, Intake, corrupt_answer};
+use super::holds::Holding;
 use super::lease::{FetchPosition, Lease, LeaseId};
-use super::positions::{Position, Question, ReadPosition, Resolved, Target};
+use super::positions::{Question, ReadPosition, Resolved, Target};
 use crate::clock::Time;
 use crate::cluster::metadata::ClusterView;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,10 +29,11 @@ pub(crate) struct Partition {
     pub(crate) fetch: ReadPosition,
     pub(crate) buffer: FetchBuffer,
     pub(crate) paused: bool,
+    tenure: Tenure,
     /// Whether it is in [`Assignment::line`].
     pub(crate) in_line: bool,
     pub(crate) leader: Option<Leader>,
-    topic_id: Uuid,
+    pub(crate) topic_id: Uuid,
     high_watermark: Option<i64>,
 }
 
@@ -44,10 +47,15 @@ pub(crate) struct Leader {
 /// All partitions that are read.
 #[derive(Debug)]
 pub(crate) struct Assignment {
+    /// In the order of their names.
     pub(crate) partitions: Vec<Partition>,
     names: BTreeMap<TopicPartition, usize>,
+    next_lease: u64,
+    pub(crate) holding: Holding,
     /// Those that may have something for the application, in the order of their turns.
     pub(crate) line: VecDeque<usize>,
+    /// Those that left the line because too much is not acknowledged.
+    pub(crate) full: BTreeSet<TopicPartition>,
     /// How many reads have begun.
     pub(crate) reads: u64,
     pub(crate) stopped: bool,
@@ -87,30 +95,14 @@ pub(crate) struct PartitionQuestion {
 
 impl Assignment {
     /// `max_partition_bytes`: as much may wait of each partition before it is not fetched for a while.
-    pub(crate) fn new(partitions: BTreeMap<TopicPartition, Position>, max_partition_bytes: i32) -> Self {
-        let names = partitions.keys().cloned().zip(0..).collect();
-        let partition = |(index, (name, start)): (u64, (TopicPartition, Position))| {
-            let mut lease = Lease::new(LeaseId(index));
-            let fetch = ReadPosition::new(start);
-            if let Some(position) = fetch.fetch_from(Time::ZERO) {
-                lease.start_at(position);
-            }
-            Partition {
-                name,
-                lease,
-                fetch,
-                buffer: FetchBuffer::default(),
-                paused: false,
-                in_line: false,
-                leader: None,
-                topic_id: Uuid::ZERO,
-                high_watermark: None,
-            }
-        };
+    pub(crate) fn new(max_partition_bytes: i32, holding: Holding) -> Self {
         Self {
-            partitions: (0..).zip(partitions).map(partition).collect(),
-            names,
+            partitions: Vec::new(),
+            names: BTreeMap::new(),
+            next_lease: 0,
+            holding,
             line: VecDeque::new(),
+            full: BTreeSet::new(),
             reads: 0,
             stopped: false,
             report: None,
@@ -120,6 +112,42 @@ impl Assignment {
             unknown_topics: BTreeSet::new(),
             max_partition_bytes,
         }
+    }
+
+    pub(crate) fn index_of(&self, name: &TopicPartition) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    /// Tells of records that were let go of without an acknowledgement.
+    pub(crate) fn tell_dropped(&mut self) {
+        for partition in &mut self.partitions {
+            if let Some(offset) = partition.lease.take_dropped() {
+                let partition = partition.name.clone();
+                self.events.push(ConsumerEvent::Stalled { partition, offset, time_held: None });
+            }
+        }
+    }
+
+    /// Tells which records the application has made no progress with for so long.
+    pub(crate) fn tell_stalled(&mut self, time_held: Duration) {
+        for partition in &self.partitions {
+            if let Some(offset) = partition.lease.earliest_held() {
+                let (partition, time_held) = (partition.name.clone(), Some(time_held));
+                self.events.push(ConsumerEvent::Stalled { partition, offset, time_held });
+            }
+        }
+    }
+
+    /// A topic that is subscribed to does not exist.
+    pub(crate) fn on_unknown_topic(&mut self, topic: &std::sync::Arc<str>) {
+        if self.unknown_topics.insert(topic.to_string()) {
+            self.events.push(ConsumerEvent::UnknownTopic { topic: topic.clone() });
+        }
+    }
+
+    /// It does now.
+    pub(crate) fn on_known_topic(&mut self, topic: &str) {
+        self.unknown_topics.remove(topic);
     }
 
     pub(crate) fn get(&self, name: &TopicPartition) -> Option<&Partition> {
@@ -145,6 +173,7 @@ impl Assignment {
         if let Some(partition) = self.partitions.get_mut(index)
             && !partition.in_line
             && !partition.paused
+            && partition.is_open()
             && !partition.buffer.is_empty()
         {
             partition.in_line = true;
@@ -164,9 +193,15 @@ impl Assignment {
             }
             if !topic.id.is_zero() {
                 if !partition.topic_id.is_zero() && partition.topic_id != topic.id {
+                    // Offsets of the old topic mean nothing in the new one: neither those of records that are still held,
+                    // nor what was committed.
+                    let lease = LeaseId(self.next_lease);
+                    self.next_lease += 1;
                     partition.buffer.clear();
+                    partition.lease = Lease::new(lease, self.holding.by_record);
                     partition.lease.on_seek(None);
-                    recreated.push((partition.name.clone(), partition.fetch.on_recreated(policy)));
+                    partition.high_watermark = None;
+                    recreated.push((partition.name.clone(), partition.fetch.on_recreated(lease, policy)));
                 }
                 partition.topic_id = topic.id;
             }
@@ -183,9 +218,17 @@ impl Assignment {
         self.partitions.iter().filter_map(|partition| partition.leader).map(|leader| leader.broker).collect()
     }
 
+    /// Whether nothing is known about a partition, not even who leads it.
+    pub(crate) fn lacks_a_leader(&self) -> bool {
+        self.partitions.iter().any(|partition| partition.leader.is_none())
+    }
+
     /// What must be asked now to find out where to read. Counts as asked.
     pub(crate) fn questions(&mut self, now: Time) -> Vec<PartitionQuestion> {
         let ask = |partition: &mut Partition| {
+            if !partition.is_open() {
+                return None;
+            }
             let question = partition.fetch.next_question(now)?;
             Some(PartitionQuestion { partition: partition.name.clone(), question, leader: partition.leader })
         };
@@ -300,7 +343,9 @@ impl Assignment {
     pub(crate) fn wants(&mut self, broker: i32, now: Time) -> Wants {
         let mut wants = Wants::default();
         for partition in &self.partitions {
-            let Some(leader) = partition.leader.filter(|leader| leader.broker == broker && !partition.paused) else {
+            let Some(leader) =
+                partition.leader.filter(|leader| leader.broker == broker && !partition.paused && partition.is_open())
+            else {
                 continue;
             };
             let Some(position) = partition.fetch.fetch_from(now) else { continue };
@@ -351,6 +396,21 @@ impl Assignment {
             partition.buffer.push(entry);
         }
         self.line_up(name);
+    }
+
+    /// A fetch of this partition brought batches, but none from its position on: the broker would answer the same at once.
+    pub(crate) fn on_nothing_new(
+        &mut self,
+        name: &TopicPartition,
+        asked: Asked,
+        now: Time,
+        pause: impl FnOnce(u32) -> Duration,
+    ) {
+        let current = |partition: &&mut Partition| partition.fetch.is_current(asked.generation, asked.position.offset);
+        if let Some(partition) = self.get_mut(name).filter(current) {
+            let pause = pause(partition.fetch.attempts() + 1);
+            partition.fetch.on_fetch_failed(now, pause);
+        }
     }
 
     /// A fetch of this partition was answered with an error by `broker`. Whether the metadata is in doubt.
@@ -411,5 +471,6 @@ pub(crate) fn not_assigned(name: &TopicPartition) -> Error {
     Error::new(ErrorKind::PartitionLost, text).with_topic_partition(name.clone())
 }
 
+mod tenure;
 #[cfg(test)]
 mod tests;

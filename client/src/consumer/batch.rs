@@ -12,7 +12,8 @@ use bytes::Bytes;
 use milena_protocol::records::{self, Attributes, BatchHeader, Record, RecordSet};
 
 use super::fetch_budget::Charge;
-use super::lease::{FetchPosition, Holds, LeaseId};
+use super::holds::Holds;
+use super::lease::{FetchPosition, LeaseId};
 use crate::clock::from_millis;
 use crate::topic_partition::TopicPartition;
 
@@ -108,6 +109,13 @@ impl ConsumerRecord {
         Headers(self.chunk.record(self.at).map(|record| record.headers).unwrap_or_default())
     }
 
+    /// Says that the record is done. Under [`CommitPolicy::Acked`](crate::CommitPolicy::Acked) nothing else makes it so; records
+    /// may be acknowledged in any order. Under `Returned` it is done at once rather than at the next read; under `Manual` this is
+    /// the same as dropping it. Without effect after the partition was revoked or lost: the record comes again elsewhere.
+    pub fn ack(self) {
+        self.chunk.holds.ack(self.index);
+    }
+
     /// Copies the record's bytes, so that the memory of the batch it came in can be freed. The copy is the same record: it is
     /// still held, and can be committed.
     pub fn detach(mut self) -> ConsumerRecord {
@@ -200,14 +208,14 @@ pub(crate) struct Piece {
     pub(crate) at: u32,
     pub(crate) index: u32,
     pub(crate) count: u32,
-    /// The first record's offset. Holding that one is holding all of them.
+    /// The first record's offset. Unless records are counted one by one, holding that one is holding all of them.
     pub(crate) first: i64,
     pub(crate) next: FetchPosition,
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.chunk.holds.release(self.index);
+        self.chunk.holds.release_piece(self.index, self.count);
     }
 }
 
@@ -243,6 +251,13 @@ impl Batch {
     /// The records, in order within each partition.
     pub fn iter(&self) -> Iter<'_> {
         Iter { batch: self, pieces: self.pieces.iter(), current: None, left: self.len }
+    }
+
+    /// Says that all of its records are done; see [`ConsumerRecord::ack`].
+    pub fn ack(self) {
+        for piece in &self.pieces {
+            piece.chunk.holds.ack_piece(piece.index, piece.count);
+        }
     }
 
     /// One batch for each partition, in the order of topics and partitions. Nothing is copied, and every record stays held.
@@ -386,6 +401,14 @@ impl<'b> RecordView<'b> {
     /// The headers, in the order in which they were written.
     pub fn headers(&self) -> Headers<'b> {
         self.headers
+    }
+
+    /// Says that this record is done; see [`ConsumerRecord::ack`]. It counts as held until the batch is dropped all the same. Under
+    /// [`CommitPolicy::Returned`](crate::CommitPolicy::Returned) only dropping or acknowledging the whole batch makes it done.
+    pub fn ack(&self) {
+        if self.chunk.holds.by_record() {
+            self.chunk.holds.ack(self.index);
+        }
     }
 
     /// The same record with a life of its own: it may outlive the batch, and counts as held until it is dropped.

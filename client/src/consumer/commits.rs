@@ -1,7 +1,9 @@
 //! Which offsets may be committed, and which are without being asked. Pure.
 
-use super::assignment::{Assignment, not_assigned};
-use super::lease::FetchPosition;
+use milena_protocol::primitives::Uuid;
+
+use super::assignment::{Assignment, Partition, not_assigned};
+use super::lease::{FetchPosition, LeaseId};
 use super::offsets::Offsets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -11,9 +13,16 @@ use crate::topic_partition::TopicPartition;
 #[non_exhaustive]
 pub enum CommitPolicy {
     /// Records count as done when they were dropped and a later read has begun; what is done is committed every
-    /// `auto.commit.interval.ms` and by `close`. A task that fails and drops its record makes it count as done all the same.
+    /// `auto.commit.interval.ms`, when partitions are revoked, and by `close`. A task that fails and drops its record makes it count as done all the same.
     /// The default, and `enable.auto.commit=true`.
     Returned,
+    /// Records are done when they were acknowledged ([`ack`](crate::ConsumerRecord::ack) of a record, a view or a batch), in any
+    /// order; everything before the first that is not is committed every `auto.commit.interval.ms`, when partitions are
+    /// revoked, and by `close`. A record that is dropped without an acknowledgement holds back what comes after it: that is told
+    /// as [`ConsumerEvent::Stalled`](crate::ConsumerEvent::Stalled), and it comes again after
+    /// [`rewind`](crate::ConsumerControl::rewind) or to whoever gets the partition next. 10,000 records beyond such a gap no more
+    /// of the partition is handed out. There is no property for it.
+    Acked,
     /// Nothing. `enable.auto.commit=false`.
     Manual,
 }
@@ -23,11 +32,28 @@ pub enum CommitPolicy {
 pub(crate) struct ToCommit {
     pub(crate) partition: TopicPartition,
     pub(crate) next: FetchPosition,
+    pub(crate) lease: LeaseId,
+    /// The topic, if it has an id: one created later with the same name is another.
+    pub(crate) topic_id: Uuid,
     /// As of when; a seek in between makes it history.
     clearings: u64,
 }
 
+impl Partition {
+    fn to_commit(&self, next: FetchPosition) -> ToCommit {
+        let (lease, clearings) = (self.lease.id(), self.buffer.clearings());
+        ToCommit { partition: self.name.clone(), next, lease, topic_id: self.topic_id, clearings }
+    }
+}
+
 impl Assignment {
+    /// # Errors
+    /// `PartitionLost` if the partition is not owned any more under the lease that this was checked under.
+    pub(crate) fn check_lease(&self, offset: &ToCommit) -> Result<()> {
+        let owned = self.get(&offset.partition).is_some_and(|partition| partition.lease.id() == offset.lease);
+        if owned { Ok(()) } else { Err(not_assigned(&offset.partition)) }
+    }
+
     /// What the application wants to commit, if it makes sense.
     pub(crate) fn check(&self, offsets: &Offsets) -> Result<Vec<ToCommit>> {
         offsets.claims().map(|(name, claim)| self.check_one(name, claim.next, claim.handed_out)).collect()
@@ -37,7 +63,7 @@ impl Assignment {
         &self,
         name: &TopicPartition,
         next: FetchPosition,
-        handed_out: Option<(super::lease::LeaseId, i64)>,
+        handed_out: Option<(LeaseId, i64)>,
     ) -> Result<ToCommit> {
         let refuse = |text: String| Error::new(ErrorKind::Usage, text).with_topic_partition(name.clone());
         let partition = self.get(name).ok_or_else(|| not_assigned(name))?;
@@ -48,8 +74,8 @@ impl Assignment {
             }
             if let Some(held) = partition.lease.earliest_held().filter(|held| *held < first) {
                 return Err(refuse(format!(
-                    "cannot commit {name} up to offset {offset}: the record at offset {held} before it is still held; drop it \
-                     first, or say Offsets::at"
+                    "cannot commit {name} up to offset {offset}: the record at offset {held} before it is still held; drop or \
+                     acknowledge it first, or say Offsets::at"
                 )));
             }
         }
@@ -62,22 +88,23 @@ impl Assignment {
                 "cannot commit {name} at offset {offset}: nothing beyond offset {reached} was handed out"
             )));
         }
-        Ok(ToCommit { partition: name.clone(), next, clearings: partition.buffer.clearings() })
+        Ok(partition.to_commit(next))
     }
 
     /// What is done and not committed yet.
     pub(crate) fn done(&self) -> Vec<ToCommit> {
-        let done = self.partitions.iter().filter_map(|partition| {
-            let next = partition.lease.to_commit(self.reads)?;
-            Some(ToCommit { partition: partition.name.clone(), next, clearings: partition.buffer.clearings() })
-        });
+        let done = self
+            .partitions
+            .iter()
+            .filter_map(|partition| Some(partition.to_commit(partition.lease.to_commit(self.reads)?)));
         done.collect()
     }
 
     /// These are committed.
     pub(crate) fn on_committed(&mut self, committed: &[ToCommit]) {
-        for ToCommit { partition, next, clearings } in committed {
+        for ToCommit { partition, next, lease, clearings, .. } in committed {
             if let Ok(partition) = self.assigned(partition)
+                && partition.lease.id() == *lease
                 && partition.buffer.clearings() == *clearings
             {
                 partition.lease.on_committed(next.offset);

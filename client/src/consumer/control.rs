@@ -1,5 +1,6 @@
 //! What can be done with a consumer besides reading, from anywhere. IO.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::batch::Batch;
@@ -53,8 +54,23 @@ impl ConsumerControl {
         self.0.open()?;
         self.0.group("committing offsets")?;
         let offsets = self.0.lock().assignment.check(offsets)?;
-        let deadline = self.0.now() + self.0.api_timeout;
+        let deadline = self.0.now().saturating_add(self.0.api_timeout);
         self.0.commit(offsets, deadline).await
+    }
+
+    /// Stores in the group what is done and not stored yet, whatever the [`CommitPolicy`](crate::CommitPolicy) does by itself: under
+    /// `Acked` everything before the first record that is not acknowledged; else everything before the first that is held, without
+    /// what the latest read returned. Returns when the group has it.
+    ///
+    /// # Errors
+    /// As [`ConsumerControl::commit`].
+    ///
+    /// # Cancel safety
+    /// The offsets may be stored all the same.
+    pub async fn commit_done(&self) -> Result<()> {
+        self.0.open()?;
+        let deadline = self.0.now().saturating_add(self.0.api_timeout);
+        self.0.commit_done_now(deadline).await
     }
 
     /// What the group has committed for each of these partitions, in their order: the next offset to read, or `None`. Asks the
@@ -72,7 +88,7 @@ impl ConsumerControl {
         for partition in partitions {
             self.0.cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
         }
-        let deadline = self.0.now() + self.0.api_timeout;
+        let deadline = self.0.now().saturating_add(self.0.api_timeout);
         let found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
         let of = |partition| found.get(partition).copied().flatten().map(|position| position.offset);
         Ok(partitions.iter().map(of).collect())
@@ -148,9 +164,30 @@ impl ConsumerControl {
     /// Reads this batch again, and everything that came after it in its partitions.
     ///
     /// # Errors
-    /// `PartitionLost` if one of its partitions is not assigned; `Closed`.
+    /// `PartitionLost` if one of its partitions is not, or no longer, this consumer's; `Closed`.
     pub fn rewind(&self, batch: &Batch) -> Result<()> {
         self.change(|shared| shared.lock().assignment.rewind(batch))
+    }
+
+    /// Reads these topics and no others from now on, together with the other members of the group: everything that is owned is
+    /// given up, and divided anew.
+    ///
+    /// # Errors
+    /// `Usage` if the consumer was not built with [`subscribe`](crate::ConsumerBuilder::subscribe), or no topic is named; `Closed`.
+    pub fn subscribe<S: Into<String>>(&self, topics: impl IntoIterator<Item = S>) -> Result<()> {
+        let topics: BTreeSet<Arc<str>> = topics.into_iter().map(|topic| Arc::from(topic.into())).collect();
+        if !self.0.subscribes {
+            let text =
+                "the consumer has partitions assigned to it: build it with `subscribe` to let its group divide topics";
+            return Err(Error::new(ErrorKind::Usage, text));
+        }
+        if topics.is_empty() || topics.contains("") {
+            return Err(Error::new(ErrorKind::Usage, "a subscription needs at least one topic, and each needs a name"));
+        }
+        self.change(|shared| {
+            shared.lock().member.topics = Some(topics);
+            Ok(())
+        })
     }
 
     /// Ends the reading: the read that is waiting, and every later one, returns `None`. Commits still work, and so does

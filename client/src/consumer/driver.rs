@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::coordinator;
 use super::fetcher::Fetcher;
+use super::group_member::GroupMember;
 use super::lease::FetchPosition;
 use super::list_offsets::{self, Answer, Asked};
 use super::positions::{Ask, Resolved};
@@ -31,44 +32,72 @@ enum Reply {
 }
 
 /// Runs until the consumer or the client ends.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
     let _ending = Ending(shared.clone());
     let mut closing = shared.cluster.closing();
     let mut changes = shared.cluster.changes();
     let mut replies = Replies::new();
-    let mut commit_at = shared.commits_by_itself().then(|| shared.now() + shared.settings.auto_commit_interval);
+    let mut commit_at =
+        shared.commits_by_itself().then(|| shared.now().saturating_add(shared.settings.auto_commit_interval));
     let mut storing = false;
     let mut view_changed = true;
     loop {
-        if *closing.borrow_and_update() {
+        if closing.look() {
             shared.end(Error::closed("client"));
         }
         if shared.is_ended() {
+            if let Some(member) = member {
+                member.abandon().await;
+            }
             return;
         }
         let now = shared.now();
+        if let Some(member) = &mut member {
+            if view_changed {
+                member.on_view(now);
+            }
+            view_changed |= member.turn(now);
+            if member.is_over() {
+                return;
+            }
+        } else if shared.releases.take_dropped() {
+            shared.lock().assignment.tell_dropped();
+        }
         if std::mem::take(&mut view_changed) {
             follow_metadata(&shared);
         }
         ask(&shared, &replies, now);
         shared.emit_events();
         if commit_at.is_some_and(|due| due <= now) {
-            commit_at = Some(now + shared.settings.auto_commit_interval);
+            commit_at = Some(now.saturating_add(shared.settings.auto_commit_interval));
             if !std::mem::replace(&mut storing, true) {
-                let (shared, deadline) = (shared.clone(), now + shared.api_timeout);
+                let (shared, deadline) = (shared.clone(), now.saturating_add(shared.api_timeout));
                 replies.push(Box::pin(async move { Reply::Stored(shared.commit_done(deadline).await) }));
             }
         }
-        let deadline = [commit_at, shared.lock().assignment.next_deadline(now)].into_iter().flatten().min();
+        let positions = shared.lock().assignment.next_deadline(now);
+        let of_member = member.as_ref().and_then(GroupMember::next_deadline);
+        let deadline = [commit_at, positions, of_member].into_iter().flatten().min();
+        let event = async {
+            match &mut member {
+                Some(member) => member.next_event().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            _ = closing.changed() => {}
+            () = closing.changed() => {}
             () = shared.cluster.net().sleep_until(deadline) => {}
+            event = event => {
+                if let Some(member) = &mut member {
+                    member.on_event(event, shared.now());
+                }
+            }
             Some(reply) = replies.next(), if !replies.is_empty() => {
                 storing &= !matches!(reply, Reply::Stored(_));
                 on_reply(&shared, reply);
             }
-            _ = changes.changed() => view_changed = true,
+            () = changes.changed() => view_changed = true,
             () = shared.driver.notified() => {}
         }
     }
@@ -80,6 +109,7 @@ struct Ending(Arc<Shared>);
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end(Error::closed("consumer"));
+        self.0.gone.send_replace(true);
     }
 }
 
@@ -87,7 +117,14 @@ impl Drop for Ending {
 fn follow_metadata(shared: &Arc<Shared>) {
     let view = shared.cluster.view();
     let policy = shared.reset_policy();
-    let brokers = shared.lock().assignment.on_view(&view, policy);
+    let (brokers, lacking) = {
+        let mut state = shared.lock();
+        (state.assignment.on_view(&view, policy), state.assignment.lacks_a_leader())
+    };
+    if lacking {
+        // Perhaps the leader of the group knows of partitions that are news here.
+        shared.cluster.request_refresh();
+    }
     for broker in brokers {
         if let Some(wake) = shared.fetchers.add(broker) {
             let net = shared.cluster.net().clone();
@@ -140,7 +177,7 @@ fn ask(shared: &Arc<Shared>, replies: &Replies, now: Time) {
         }));
     }
     if let (false, Some(group)) = (committed.is_empty(), shared.group.clone()) {
-        let (cluster, deadline) = (shared.cluster.clone(), now + shared.api_timeout);
+        let (cluster, deadline) = (shared.cluster.clone(), now.saturating_add(shared.api_timeout));
         replies.push(Box::pin(async move {
             let partitions: Vec<_> = committed.iter().map(|asked| asked.partition.clone()).collect();
             let found = coordinator::fetch_committed(&cluster, &group, &partitions, deadline).await;
@@ -194,7 +231,7 @@ fn on_reply(shared: &Arc<Shared>, reply: Reply) {
         Reply::Stored(Ok(())) => {}
         Reply::Stored(Err(error)) => {
             warn!(%error, "offsets that are done were not committed; trying again at the next interval");
-            if !error.is_retriable() && error.kind() != ErrorKind::Closed {
+            if !error.is_retriable() && !matches!(error.kind(), ErrorKind::Closed | ErrorKind::PartitionLost) {
                 shared.report(error);
             }
         }

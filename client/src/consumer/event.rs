@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::topic_partition::TopicPartition;
 
@@ -24,6 +25,17 @@ pub enum ConsumerEvent {
         was: i64,
         /// Where reading goes on: the end of what the logs have in common.
         now: i64,
+    },
+    /// A record holds its partition up: under [`CommitPolicy::Acked`](crate::CommitPolicy::Acked) it was dropped without being
+    /// acknowledged, so that nothing from it on is committed; or the application has made no progress with any record for
+    /// `max.poll.interval.ms`, and the consumer leaves its group.
+    Stalled {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The first such record of it.
+        offset: i64,
+        /// How long there was no progress; `None` for a record that was dropped.
+        time_held: Option<Duration>,
     },
     /// Brokers do not know the topic any more. Reading goes on if it comes back.
     UnknownTopic {

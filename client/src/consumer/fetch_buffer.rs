@@ -8,7 +8,8 @@ use milena_protocol::records::{Batch, BatchError, BatchErrorKind};
 use super::batch::Chunk;
 use super::fetch_budget::FetchBudget;
 use super::fetched::{Fetched, Reading, corrupt};
-use super::lease::{FetchPosition, Holds, LeaseId};
+use super::holds::{Holding, Holds};
+use super::lease::{FetchPosition, LeaseId};
 use crate::error::{Error, Result};
 use crate::topic_partition::TopicPartition;
 
@@ -102,12 +103,10 @@ impl FetchBuffer {
         }
     }
 
-    /// The batch that was taken after so many clearings can be read.
-    pub(crate) fn on_decoded(&mut self, clearings: u64, chunk: Chunk) {
-        if clearings == self.clearings {
-            self.decoding = false;
-            self.open = Some(OpenChunk { chunk: Arc::new(chunk), at: 0, index: 0, last: None });
-        }
+    /// The batch that was taken last can be read; nothing was cleared since.
+    pub(crate) fn on_decoded(&mut self, chunk: Chunk) {
+        self.decoding = false;
+        self.open = Some(OpenChunk { chunk: Arc::new(chunk), at: 0, index: 0, last: None });
     }
 
     pub(crate) fn open(&mut self) -> Option<&mut OpenChunk> {
@@ -181,11 +180,10 @@ impl OpenChunk {
 pub(crate) struct Undecoded {
     pub(crate) partition: TopicPartition,
     pub(crate) lease: LeaseId,
+    pub(crate) holding: Holding,
     pub(crate) batch: Batch,
     /// The position of the application.
     pub(crate) position: i64,
-    /// Where it belongs.
-    pub(crate) index: usize,
     pub(crate) clearings: u64,
 }
 
@@ -199,7 +197,8 @@ impl Undecoded {
         let compressed = self.batch.header().attributes.0 & 7 != 0;
         let charge = compressed.then(|| budget.charge(records.bytes().len()));
         let header = records.header();
-        let holds = Holds::new(header.base_offset, usize::try_from(header.record_count).unwrap_or(0));
+        let holds =
+            Holds::new(header.base_offset, usize::try_from(header.record_count).unwrap_or(0), self.holding.clone());
         let Self { partition, lease, .. } = self;
         Ok(Chunk { partition: partition.clone(), lease: *lease, records, holds: Arc::new(holds), _charge: charge })
     }

@@ -2,6 +2,8 @@
 //!
 //! Partitions take turns, a batch each. A partition with an error takes its turn too, so that the others are read all the same.
 
+use std::collections::BTreeSet;
+
 use super::assignment::{Assignment, not_assigned};
 use super::batch::{Batch, Chunk, ConsumerRecord, Piece};
 use super::fetch_buffer::{Front, Undecoded};
@@ -38,7 +40,8 @@ impl Assignment {
                 Ok(Some(place)) => {
                     let record = ConsumerRecord::new(&open.chunk, place.at, place.index, place.offset, place.timestamp);
                     open.chunk.holds.hold(place.index, place.offset);
-                    partition.lease.on_handed_out(self.reads, &open.chunk.holds, place.offset, place.next);
+                    let given = (place.index, place.offset, 1);
+                    partition.lease.on_handed_out(self.reads, &open.chunk.holds, given, place.next);
                     return Ok(record);
                 }
                 Ok(None) => self.close_chunk(index),
@@ -65,6 +68,9 @@ impl Assignment {
                 }
                 match open.next(from) {
                     Ok(Some(place)) => {
+                        if open.chunk.holds.by_record() || piece.is_none() {
+                            open.chunk.holds.hold(place.index, place.offset);
+                        }
                         let (.., count, _, next) =
                             piece.get_or_insert((place.at, place.index, 0, place.offset, place.next));
                         *count += 1;
@@ -76,8 +82,7 @@ impl Assignment {
             };
             match (piece, end) {
                 (Some((at, index, count, first, next)), _) => {
-                    open.chunk.holds.hold(index, first);
-                    partition.lease.on_handed_out(self.reads, &open.chunk.holds, first, next);
+                    partition.lease.on_handed_out(self.reads, &open.chunk.holds, (index, first, count), next);
                     return Ok(Piece { chunk: open.chunk.clone(), at, index, count, first, next });
                 }
                 (None, Ok(())) => self.close_chunk(index),
@@ -97,9 +102,18 @@ impl Assignment {
         if errors && let Some(error) = self.report.take() {
             return Err(Blocked::Failed(error));
         }
+        for name in std::mem::take(&mut self.full) {
+            self.line_up(&name);
+        }
         while let Some(&index) = self.line.front() {
             let Some(partition) = self.partitions.get_mut(index) else { break };
-            if partition.paused {
+            let full = partition.lease.is_far_past_a_gap();
+            if full {
+                // Whoever acknowledges something lets it line up again.
+                self.full.insert(partition.name.clone());
+                self.holding.releases.watch();
+            }
+            if full && partition.lease.is_far_past_a_gap() || partition.paused || !partition.is_open() {
                 partition.in_line = false;
                 self.line.pop_front();
                 continue;
@@ -113,9 +127,9 @@ impl Assignment {
                     let undecoded = Undecoded {
                         partition: partition.name.clone(),
                         lease: partition.lease.id(),
+                        holding: self.holding.clone(),
                         batch,
                         position: partition.lease.position().map_or(0, |position| position.offset),
-                        index,
                         clearings: partition.buffer.clearings(),
                     };
                     let left = partition.buffer.bytes();
@@ -156,13 +170,14 @@ impl Assignment {
 
     /// A batch was decompressed, or could not be.
     pub(crate) fn on_decoded(&mut self, undecoded: &Undecoded, decoded: Result<Chunk>) {
-        let Some(partition) = self.partitions.get_mut(undecoded.index) else { return };
+        let Some(index) = self.index_of(&undecoded.partition) else { return };
+        let Some(partition) = self.partitions.get_mut(index) else { return };
+        if partition.lease.id() != undecoded.lease || partition.buffer.clearings() != undecoded.clearings {
+            return;
+        }
         match decoded {
-            Ok(chunk) => partition.buffer.on_decoded(undecoded.clearings, chunk),
-            Err(error) if partition.buffer.clearings() == undecoded.clearings => {
-                self.on_bad_batch(undecoded.index, error);
-            }
-            Err(_) => {}
+            Ok(chunk) => partition.buffer.on_decoded(chunk),
+            Err(error) => self.on_bad_batch(index, error),
         }
     }
 
@@ -202,10 +217,13 @@ impl Assignment {
 
     /// Reads this batch, and what came after it, again.
     pub(crate) fn rewind(&mut self, batch: &Batch) -> Result<()> {
-        let names: Vec<&TopicPartition> = batch.pieces().iter().map(|piece| &piece.chunk.partition).collect();
-        if let Some(lost) = names.iter().find(|name| self.get(name).is_none()) {
-            return Err(not_assigned(lost));
+        let owned = |piece: &&Piece| {
+            self.get(&piece.chunk.partition).is_some_and(|partition| partition.lease.id() == piece.chunk.lease)
+        };
+        if let Some(lost) = batch.pieces().iter().find(|piece| !owned(piece)) {
+            return Err(not_assigned(&lost.chunk.partition));
         }
+        let names: BTreeSet<&TopicPartition> = batch.pieces().iter().map(|piece| &piece.chunk.partition).collect();
         for name in names {
             if let Some(first) = batch.first_offset(name) {
                 self.seek(name, Position::Offset(first))?;

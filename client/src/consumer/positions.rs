@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use milena_protocol::ErrorCode;
 
-use super::lease::FetchPosition;
+use super::lease::{FetchPosition, LeaseId};
 use crate::clock::{Time, to_millis};
 use crate::config::AutoOffsetReset;
 use crate::error::{Error, ErrorKind};
@@ -120,12 +120,21 @@ pub(crate) struct ReadPosition {
     attempts: u32,
     /// The leader epoch that the position was last checked against.
     checked_epoch: i32,
+    /// The partition appeared while its topic was being read: all that is in it is new.
+    is_new: bool,
+}
+
+/// What was asked for a partition under one lease must not count under the next.
+fn first_generation(lease: LeaseId) -> u64 {
+    lease.0 << 32
 }
 
 impl ReadPosition {
-    pub(crate) fn new(start: Position) -> Self {
+    /// `is_new`: the partition appeared while its topic was being read.
+    pub(crate) fn new(start: Position, lease: LeaseId, is_new: bool) -> Self {
         let state = State::Failed { position: -1 };
-        let mut position = Self { state, generation: 0, attempts: 0, checked_epoch: -1 };
+        let generation = first_generation(lease);
+        let mut position = Self { state, generation, attempts: 0, checked_epoch: -1, is_new };
         position.seek(start);
         position
     }
@@ -280,7 +289,11 @@ impl ReadPosition {
                 self.renew(state);
                 Resolved::At { position, reset_from: None }
             }
-            None => self.reset(policy),
+            None => self.reset(match policy {
+                // Nobody asked for its end when it had none.
+                Some(Target::End) if self.is_new => Some(Target::Beginning),
+                policy => policy,
+            }),
         }
     }
 
@@ -316,7 +329,7 @@ impl ReadPosition {
         if generation != self.generation {
             return;
         }
-        let not_before = now + pause;
+        let not_before = now.saturating_add(pause);
         self.attempts = self.attempts.saturating_add(1);
         self.state = match self.state {
             State::Resolving { wish } => State::Unresolved { wish, not_before },
@@ -328,25 +341,27 @@ impl ReadPosition {
     }
 
     /// The partition has this leader epoch now. A position under an older one may be beyond where the new leader's log begins to
-    /// differ (KIP-320).
+    /// differ (KIP-320). What is under way does not count any more.
     pub(crate) fn on_leader_epoch(&mut self, epoch: i32) {
         if epoch <= self.checked_epoch {
             return;
         }
         self.checked_epoch = epoch;
-        if let State::Fetching { position, .. } = self.state {
+        if let State::Fetching { position, .. } | State::Validating { position } = self.state {
             let not_before = Time::ZERO;
-            self.state = if (0..epoch).contains(&position.epoch) {
+            // What the leader of an older epoch was asked may be answered with what did not last.
+            self.renew(if (0..epoch).contains(&position.epoch) {
                 State::Unvalidated { position, not_before }
             } else {
                 State::Fetching { position, not_before }
-            };
+            });
         }
     }
 
-    /// A topic of the same name took its place: its leader epochs begin anew.
-    pub(crate) fn on_recreated(&mut self, policy: Option<Target>) -> Resolved {
+    /// A topic of the same name took its place, under another lease: its leader epochs begin anew.
+    pub(crate) fn on_recreated(&mut self, lease: LeaseId, policy: Option<Target>) -> Resolved {
         self.checked_epoch = -1;
+        self.generation = first_generation(lease);
         // What a new topic has is new, whatever the policy.
         self.reset(policy.map(|_| Target::Beginning))
     }
@@ -382,7 +397,7 @@ impl ReadPosition {
     /// Such an answer was an error that may pass.
     pub(crate) fn on_fetch_failed(&mut self, now: Time, pause: Duration) {
         if let State::Fetching { not_before, .. } = &mut self.state {
-            *not_before = now + pause;
+            *not_before = now.saturating_add(pause);
             self.attempts = self.attempts.saturating_add(1);
         }
     }

@@ -1,28 +1,32 @@
 //! What a consumer, its control, its driver and its connections share. IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use milena_protocol::ErrorCode;
+use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
-use super::assignment::Assignment;
+use super::assignment::{Assignment, not_assigned};
 use super::batch::{Batch, ConsumerRecord};
+use super::commit_queue::{Commit, CommitQueue};
 use super::commits::{CommitPolicy, ToCommit};
-use super::coordinator;
+use super::coordinator::Committer;
 use super::event::ConsumerEvent;
 use super::fetch_budget::FetchBudget;
 use super::fetch_buffer::Undecoded;
 use super::fetched::Reading;
 use super::hand_out::Blocked;
-use super::positions::{Target, reset_target};
+use super::holds::{Holding, Releases};
+use super::positions::{Position, Target, reset_target};
 use crate::clock::Time;
 use crate::cluster::Cluster;
 use crate::config::ConsumerSettings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::topic_partition::TopicPartition;
 
 /// Batches may decompress to so much, however small `fetch.buffer.bytes` is.
 const LEAST_BATCH_LIMIT: usize = 16 << 20;
@@ -50,9 +54,13 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// The last read ended in an error, which may come again at once.
     failed: AtomicBool,
-    /// Commits go one after the other: a retry of an old one must not overtake a new one.
-    commits: tokio::sync::Mutex<()>,
+    pub(crate) commits: CommitQueue,
     on_event: Option<OnEvent>,
+    pub(crate) releases: Arc<Releases>,
+    /// Whether the group divides the partitions, rather than the application.
+    pub(crate) subscribes: bool,
+    /// The driver has ended.
+    pub(crate) gone: watch::Sender<bool>,
 }
 
 /// What is behind the one lock.
@@ -64,6 +72,8 @@ pub(crate) struct State {
     last_read: Time,
     /// Why a position was not found at the last try.
     pub(crate) doubt: Option<Error>,
+    /// What the application and the driver of a member tell each other.
+    pub(crate) member: MemberState,
 }
 
 /// What a shared consumer is made of.
@@ -73,35 +83,55 @@ pub(crate) struct Parts {
     pub(crate) policy: CommitPolicy,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) api_timeout: Duration,
-    pub(crate) assignment: Assignment,
+    /// What is read; `None` to let the group divide its partitions.
+    pub(crate) partitions: Option<BTreeMap<TopicPartition, Position>>,
     pub(crate) on_event: Option<OnEvent>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { cluster, settings, policy, group, api_timeout, assignment, on_event } = parts;
+        let Parts { cluster, settings, policy, group, api_timeout, partitions, on_event } = parts;
         let fetchers = Arc::new(FetcherWakes::default());
         let wakes = fetchers.clone();
         // A small budget must not make batches unreadable that every broker accepts; places in a chunk have 32 bits.
         let batch_limit = settings.fetch_buffer_bytes.clamp(LEAST_BATCH_LIMIT, u32::MAX as usize);
         let reading = Reading { isolation: settings.isolation_level, check_crcs: settings.check_crcs, batch_limit };
-        Arc::new(Self {
-            budget: FetchBudget::new(settings.fetch_buffer_bytes, Box::new(move || wakes.wake_all())),
-            cluster,
-            settings,
-            policy,
-            group,
-            api_timeout,
-            reading,
-            fetchers,
-            driver: Notify::new(),
-            readable: Notify::new(),
-            state: Mutex::new(State { assignment, end: None, last_read: Time::ZERO, doubt: None }),
-            ended: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-            commits: tokio::sync::Mutex::new(()),
-            on_event,
+        let subscribes = partitions.is_none();
+        Arc::new_cyclic(|shared: &Weak<Self>| {
+            let shared = shared.clone();
+            let wake = move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.driver.notify_one();
+                    shared.wake_reader();
+                }
+            };
+            let releases = Releases::new(Box::new(wake));
+            let holding = Holding { by_record: policy == CommitPolicy::Acked, releases: releases.clone() };
+            let mut assignment = Assignment::new(settings.max_partition_fetch_bytes, holding);
+            assignment.add(partitions.unwrap_or_default());
+            let member = MemberState::default();
+            let state = State { assignment, end: None, last_read: Time::ZERO, doubt: None, member };
+            Self {
+                budget: FetchBudget::new(settings.fetch_buffer_bytes, Box::new(move || wakes.wake_all())),
+                cluster,
+                settings,
+                policy,
+                group,
+                api_timeout,
+                reading,
+                fetchers,
+                driver: Notify::new(),
+                readable: Notify::new(),
+                state: Mutex::new(state),
+                releases,
+                subscribes,
+                gone: watch::Sender::new(false),
+                ended: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
+                failed: AtomicBool::new(false),
+                commits: CommitQueue::default(),
+                on_event,
+            }
         })
     }
 
@@ -151,10 +181,15 @@ impl Shared {
         self.abandon();
     }
 
+    /// Whether the application closed the consumer.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// # Errors
     /// If nothing can be changed any more.
     pub(crate) fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(Error::closed("consumer"));
         }
         if self.cluster.is_closed() { Err(Error::closed("client")) } else { Ok(()) }
@@ -162,7 +197,7 @@ impl Shared {
 
     /// Waits until every partition knows where to read, or that it cannot know.
     pub(crate) async fn until_settled(&self) -> Result<()> {
-        let deadline = self.now() + self.api_timeout;
+        let deadline = self.now().saturating_add(self.api_timeout);
         loop {
             {
                 let mut state = self.lock();
@@ -249,11 +284,14 @@ impl Shared {
         read: impl FnOnce(&mut Assignment) -> Result<T, Blocked>,
     ) -> Result<Result<T, Blocked>> {
         let mut state = self.lock();
-        let assignment = state.reading()?;
+        state.reading()?;
         if std::mem::take(begins) {
-            assignment.begin_read();
+            state.assignment.begin_read();
+            if std::mem::take(&mut state.member.waits_for_read) {
+                self.driver.notify_one();
+            }
         }
-        Ok(read(assignment))
+        Ok(read(&mut state.assignment))
     }
 
     async fn unblock(&self, blocked: Blocked) -> Result<()> {
@@ -265,6 +303,8 @@ impl Shared {
                 if self.budget.take_wanted() {
                     self.fetchers.wake_all();
                 }
+                self.lock().member.read_waits = true;
+                let _waiting = Waiting(self);
                 self.readable.notified().await;
             }
             Blocked::Stopped => {}
@@ -300,44 +340,56 @@ impl Shared {
         })
     }
 
-    /// Stores offsets, in the order of the calls.
-    pub(crate) async fn commit(&self, offsets: Vec<ToCommit>, deadline: Time) -> Result<()> {
-        self.store(|_| offsets, deadline).await
+    /// Stores what the application says, in the order of the calls.
+    pub(crate) async fn commit(self: &Arc<Self>, offsets: Vec<ToCommit>, deadline: Time) -> Result<()> {
+        self.store(Commit::These(offsets), true, deadline).await
+    }
+
+    /// Stores what is done and not stored yet, because the application asked for it.
+    pub(crate) async fn commit_done_now(self: &Arc<Self>, deadline: Time) -> Result<()> {
+        self.store(Commit::Done, true, deadline).await
     }
 
     /// Stores what is done under the policy and not stored yet.
-    pub(crate) async fn commit_done(&self, deadline: Time) -> Result<()> {
+    pub(crate) async fn commit_done(self: &Arc<Self>, deadline: Time) -> Result<()> {
         match self.commits_by_itself() {
-            true => self.store(|assignment| assignment.done(), deadline).await,
+            true => self.store(Commit::Done, false, deadline).await,
             false => Ok(()),
+        }
+    }
+
+    /// As whom to commit. What is not owned any more is taken out of `offsets`, and `lost` hears of it.
+    pub(crate) fn committer(&self, offsets: &mut Vec<ToCommit>, mut lost: impl FnMut(Error)) -> Committer {
+        let state = self.lock();
+        let committer = match &state.member.committer {
+            None if self.subscribes => None,
+            None => Some(Committer::Nobody),
+            Some(member) => Some(member.clone()),
+        };
+        offsets.retain(|offset| {
+            let owned = match &committer {
+                Some(_) => state.assignment.check_lease(offset),
+                None => Err(not_assigned(&offset.partition)),
+            };
+            owned.map_err(&mut lost).is_ok()
+        });
+        committer.unwrap_or(Committer::Nobody)
+    }
+
+    /// A commit failed; perhaps because the group went on without this member.
+    pub(crate) fn on_refused_commit(&self, error: &Error) {
+        if let (true, ErrorKind::PartitionLost, Some(code)) = (self.subscribes, error.kind(), error.code()) {
+            let mut state = self.lock();
+            state.member.refused = state.member.committer.clone().map(|committer| (committer, code));
+            self.driver.notify_one();
         }
     }
 
     pub(crate) fn commits_by_itself(&self) -> bool {
         match self.policy {
-            CommitPolicy::Returned => self.group.is_some(),
+            CommitPolicy::Returned | CommitPolicy::Acked => self.group.is_some(),
             CommitPolicy::Manual => false,
         }
-    }
-
-    /// `what` is asked when it is this commit's turn: what is done must not undo what was said meanwhile.
-    async fn store(&self, what: impl FnOnce(&Assignment) -> Vec<ToCommit>, deadline: Time) -> Result<()> {
-        let group = self.group("committing offsets")?;
-        let turn = tokio::select! {
-            biased;
-            turn = self.commits.lock() => turn,
-            () = self.cluster.net().sleep_until(Some(deadline)) => {
-                let text = format!("committing offsets of group \"{group}\" was not done in time: earlier commits still wait");
-                return Err(Error::new(ErrorKind::TimedOut, text));
-            }
-        };
-        let offsets = what(&self.lock().assignment);
-        if !offsets.is_empty() {
-            coordinator::commit(&self.cluster, &group, &offsets, deadline).await?;
-            self.lock().assignment.on_committed(&offsets);
-        }
-        drop(turn);
-        Ok(())
     }
 
     /// Tells the application's callback what happened.
@@ -361,7 +413,46 @@ impl Shared {
     }
 }
 
+/// A read waits for records, until this is dropped.
+struct Waiting<'a>(&'a Shared);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().member.read_waits = false;
+    }
+}
+
+/// What the application and the driver of a member of a group tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct MemberState {
+    /// As whom to commit; `None` while nothing is owned.
+    pub(crate) committer: Option<Committer>,
+    /// A commit was refused: as whom, and with which code.
+    pub(crate) refused: Option<(Committer, ErrorCode)>,
+    /// A read is waiting for records.
+    pub(crate) read_waits: bool,
+    /// The consumer stays out of the group until a read begins.
+    pub(crate) waits_for_read: bool,
+    /// The application wants other topics.
+    pub(crate) topics: Option<BTreeSet<Arc<str>>>,
+    /// The application closes the consumer.
+    pub(crate) closing: Option<Closing>,
+    /// What became of the last commit of a consumer that is being closed.
+    pub(crate) closed: Option<Result<()>>,
+}
+
+/// How a consumer is closed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Closing {
+    pub(crate) leave: bool,
+    pub(crate) deadline: Time,
+}
+
 impl State {
+    pub(crate) fn why_it_ended(&self) -> Error {
+        self.end.clone().unwrap_or_else(|| Error::closed("consumer"))
+    }
+
     /// The assignment, if it can still be read.
     fn reading(&mut self) -> Result<&mut Assignment> {
         match &self.end {

@@ -70,12 +70,16 @@ impl Sender {
     /// entry of a partition in the place of the first would lose the first.
     fn collect(&mut self, now: Time) -> Vec<(Arc<Partition>, Sending)> {
         let max = self.shared.settings.max_request_size;
-        let (mut batches, mut bytes, mut seen) = (Vec::new(), 0, Vec::new());
+        let (mut batches, mut bytes, mut seen) = (Vec::new(), 0, BTreeMap::new());
         while bytes < max
             && let Some(partition) = self.lane.agenda.take_due(now)
         {
             let mut state = partition.lock();
             state.on_taken();
+            if seen.contains_key(&partition.number()) {
+                // It was appended to meanwhile; it is scheduled again below.
+                continue;
+            }
             let leads = state.broker() == Some(self.lane.broker);
             let fits = batches.is_empty() || bytes + state.queue.next_len() <= max;
             // One that moved between being taken and being locked is in the agenda of its new lane.
@@ -93,13 +97,13 @@ impl Sender {
                 Next::NeedsProducerId => self.shared.request_producer_id(),
                 Next::Nothing => {}
             }
-            seen.push(partition);
+            seen.insert(partition.number(), partition);
             if !fits {
                 break;
             }
         }
         // Only now may they be due again.
-        for partition in seen {
+        for partition in seen.into_values() {
             partition.lock().schedule(&partition);
         }
         batches
@@ -203,7 +207,11 @@ impl Sender {
 
 impl RequestSource for Sender {
     fn address(&self) -> Option<Address> {
-        self.shared.cluster.address(self.lane.broker)
+        let address = self.shared.cluster.address(self.lane.broker);
+        if address.is_none() && self.lane.agenda.first_due().is_some() {
+            self.shared.cluster.request_refresh();
+        }
+        address
     }
 
     fn wants_connection(&self, now: Time) -> bool {
@@ -317,5 +325,9 @@ impl RequestSource for Sender {
 
     fn max_in_flight(&self) -> usize {
         self.shared.settings.max_in_flight
+    }
+
+    fn on_silence(&mut self) {
+        self.shared.cluster.request_refresh();
     }
 }

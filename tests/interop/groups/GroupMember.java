@@ -6,17 +6,24 @@ import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.RangeAssignor;
+import org.apache.kafka.clients.consumer.RoundRobinAssignor;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
-/** A member of a consumer group by Kafka's Java client, until SIGTERM: java GroupMember.java BOOTSTRAP GROUP TOPIC. */
+/** A member of a consumer group by Kafka's Java client, until SIGTERM: java GroupMember.java BOOTSTRAP GROUP TOPIC [STRATEGY]. */
 public class GroupMember {
     public static void main(String[] arguments) throws Exception {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", arguments[0]);
         settings.put("group.id", arguments[1]);
         settings.put("auto.offset.reset", "earliest");
+        if (arguments.length > 3) {
+            // Java takes classes instead of names.
+            Class<?> strategy = arguments[3].equals("range") ? RangeAssignor.class : RoundRobinAssignor.class;
+            settings.put("partition.assignment.strategy", strategy.getName());
+        }
         KafkaConsumer<String, String> consumer =
                 new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
         Thread reader = Thread.currentThread();

@@ -1,11 +1,13 @@
-"""A member of a consumer group by confluent-kafka (librdkafka), until SIGTERM: confluent.py BOOTSTRAP GROUP TOPIC."""
+"""A member of a consumer group by confluent-kafka (librdkafka), until SIGTERM: confluent.py BOOTSTRAP GROUP TOPIC [STRATEGY].
+
+With a strategy, standard error tells what the coordinator of the group answers."""
 
 import signal
 import sys
 
 from confluent_kafka import Consumer
 
-bootstrap, group, topic = sys.argv[1:]
+bootstrap, group, topic, *strategy = sys.argv[1:]
 leaving = False
 
 
@@ -19,7 +21,10 @@ def assigned(_consumer, partitions):
 
 
 signal.signal(signal.SIGTERM, leave)
-consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest"})
+settings = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest"}
+for name in strategy:
+    settings |= {"partition.assignment.strategy": name, "debug": "cgrp"}
+consumer = Consumer(settings)
 consumer.subscribe([topic], on_assign=assigned)
 while not leaving:
     message = consumer.poll(0.2)

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use milena_protocol::ErrorCode;
+use milena_protocol::api::Request;
 use milena_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
@@ -198,6 +199,12 @@ impl TestCluster {
         let request = FetchRequest { max_wait_ms: 0, topics: vec![topic], ..Default::default() };
         let mut answer = ask(&address, FETCH, &request).await.ok()?;
         Some(answer.responses.pop()?.partitions.remove(0)).filter(|data| data.error_code.is_none())
+    }
+
+    /// Asks one broker something, without the client: for tests of what the brokers themselves do.
+    pub async fn ask<R: Request>(&self, broker: i32, version: i16, request: &R) -> R::Response {
+        let address = self.address(broker).expect("brokers 1, 2 and 3");
+        ask(&address, version, request).await.unwrap_or_else(|error| panic!("broker {broker}: {error}"))
     }
 
     /// What some broker that is up knows about a partition.

@@ -111,7 +111,7 @@ async fn waiting_for_room_ends_after_max_block() -> Result<()> {
     let cluster = TestCluster::shared().await;
     let topic = cluster.topic("no-room", 1).await;
     let proxy = Proxy::new();
-    let producer = small_buffer(&cluster, &proxy, Duration::from_millis(200)).await?;
+    let producer = small_buffer(&cluster, &proxy, Duration::from_secs(2)).await?;
     let value = "x".repeat(10_000);
     producer.topic(&topic).await?;
 

@@ -3,12 +3,14 @@
 //! No test sleeps. Each waits for what it needs, under a deadline that only ends a test that hangs.
 #![allow(clippy::disallowed_methods, reason = "real clocks, threads and sockets")]
 
+mod brokers;
 mod closing;
 mod commit;
 mod compression;
 mod consume;
 mod errors;
 mod failover;
+mod groups;
 mod limits;
 mod order;
 mod positions;

@@ -21,7 +21,7 @@ async fn a_created_topic_is_there_at_once_and_a_deleted_one_is_not() -> Result<(
 
     client.delete_topic(&topic).await?;
     let another = Client::connect(&cluster.bootstrap()).await?;
-    let producer = another.producer().max_block(Duration::from_millis(300)).build().await?;
+    let producer = another.producer().max_block(Duration::from_secs(3)).build().await?;
     let error = producer.send(Record::to(&topic).value("v")).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), "{error}");
     Ok(())
@@ -53,7 +53,7 @@ async fn a_topic_that_does_not_exist_is_an_error_within_max_block() -> Result<()
     let cluster = TestCluster::shared().await;
     let client = client(&cluster).await;
     let topic = cluster.unique("misspelt");
-    let producer = client.producer().max_block(Duration::from_millis(300)).build().await?;
+    let producer = client.producer().max_block(Duration::from_secs(3)).build().await?;
     let sent = producer.send(Record::to(&topic).value("v")).await.unwrap_err();
     let loaded = producer.topic(&topic).await.unwrap_err();
     for error in [sent, loaded] {

@@ -10,7 +10,7 @@ use crate::world::{World, dropped_after, run};
 const SOON: Duration = Duration::from_secs(60);
 
 /// Runs a case for 1, 2, 3 … polls until the future in it is done before it is dropped. The case says whether it was.
-fn at_every_poll(case: impl AsyncFn(World, usize) -> bool) {
+pub(crate) fn at_every_poll(case: impl AsyncFn(World, usize) -> bool) {
     const MOST: usize = 200;
     for polls in 1..=MOST {
         if run(polls as u64, async |world| case(world, polls).await) {

@@ -59,12 +59,17 @@ impl Drop for NameOnPanic {
 
 impl World {
     pub(crate) async fn client(&self) -> Client {
+        self.client_on(Inline).await
+    }
+
+    /// A client whose tasks run elsewhere.
+    pub(crate) async fn client_on(&self, runtime: impl Runtime) -> Client {
         let cluster = self.cluster.clone();
         let connected = Client::builder()
             .bootstrap(["b1:9092", "b2:9092", "b3:9092"])
             .connector(ConnectFn(move |host: String, port| cluster.pipe(&host, port)))
             .clock(SimulatedClock(tokio::time::Instant::now()))
-            .runtime(Inline)
+            .runtime(runtime)
             .seed(self.seed)
             .connect();
         connected.await.expect("a client")

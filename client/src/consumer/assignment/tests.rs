@@ -13,8 +13,9 @@ use super::super::batch::{Batch, ConsumerRecord};
 use super::super::fetch_budget::FetchBudget;
 use super::super::fetched::Reading;
 use super::super::hand_out::Blocked;
+use super::super::holds::unwatched;
 use super::super::offsets::Offsets;
-use super::super::positions::Ask;
+use super::super::positions::{Ask, Position};
 use super::*;
 use crate::config::IsolationLevel;
 
@@ -80,8 +81,14 @@ fn view(topic_id: u8, epoch: i32, partitions: i32) -> ClusterView {
 impl Reader {
     fn new(starts: &[Position]) -> Self {
         let partitions = (0..).zip(starts).map(|(index, start)| (name(index), *start)).collect();
-        let mut assignment = Assignment::new(partitions, 400);
-        assignment.on_view(&view(1, 3, i32::try_from(starts.len()).unwrap()), Some(Target::Beginning));
+        Self::counting(partitions, false)
+    }
+
+    fn counting(partitions: Vec<(TopicPartition, Position)>, by_record: bool) -> Self {
+        let mut assignment = Assignment::new(400, unwatched(by_record));
+        let count = i32::try_from(partitions.len()).unwrap();
+        assignment.add(partitions);
+        assignment.on_view(&view(1, 3, count), Some(Target::Beginning));
         Self { assignment, budget: FetchBudget::new(1 << 20, Box::new(|| {})) }
     }
 
@@ -369,6 +376,36 @@ fn a_topic_created_anew_is_read_from_its_beginning() {
 }
 
 #[test]
+fn what_was_read_of_a_topic_cannot_be_committed_in_its_successor() {
+    let mut reader = Reader::new(&[Position::Offset(0)]);
+    reader.fetch(0, &[three(0)]);
+    let record = reader.next().unwrap();
+    let checked = reader.assignment.check(&Offsets::from(&record)).unwrap();
+    let late = reader.asked(0).unwrap();
+    reader.assignment.on_view(&view(2, 0, 1), Some(Target::Beginning));
+
+    assert!(reader.refused(&record).contains("t-0 is not assigned"), "another lease");
+    assert_eq!(reader.assignment.check_lease(&checked[0]).unwrap_err().kind(), ErrorKind::PartitionLost);
+    assert!(reader.refused(Offsets::at(name(0), 1)).contains("nothing beyond"));
+    reader.bring(0, late, &[three(3)]);
+    assert_eq!(reader.rest(), []);
+}
+
+#[test]
+fn batches_from_before_the_position_are_not_fetched_again_at_once() {
+    let mut reader = Reader::new(&[Position::Offset(50)]);
+    let asked = reader.asked(0).unwrap();
+    let intake = READING.sort_out(&name(0), asked.position, three(0).into(), vec![]);
+    assert!(intake.entries.is_empty() && intake.next == asked.position);
+    let second = Duration::from_secs(1);
+    reader.assignment.on_nothing_new(&name(0), asked, Time::ZERO, |failures| failures * second);
+
+    assert_eq!(reader.asked(0), None);
+    assert_eq!(reader.assignment.next_deadline(Time::ZERO), Some(second));
+    assert_eq!(reader.assignment.wants(BROKER, second).asked.remove(&name(0)), Some(asked));
+}
+
+#[test]
 fn a_partition_of_which_enough_waits_is_left_out_until_room_is_made() {
     let mut reader = Reader::new(&[Position::Offset(0), Position::Offset(0)]);
     let batches: Vec<_> = (0..6).map(|index| three(3 * index)).collect();
@@ -499,4 +536,78 @@ fn nothing_is_handed_out_after_stop() {
 
     assert!(matches!(reader.next(), Err(Blocked::Stopped)));
     assert_eq!(reader.position(0), Some(0));
+}
+
+#[test]
+fn what_was_asked_under_one_lease_does_not_count_under_the_next() {
+    let mut reader = Reader::new(&[Position::Offset(0), Position::Offset(0)]);
+    reader.fetch(1, &[three(0)]);
+    let late = reader.asked(0).unwrap();
+    let Err(Blocked::Decode(undecoded)) = reader.assignment.next_record() else { panic!("a batch waits") };
+    reader.assignment.end_all();
+    assert!(reader.assignment.names(|_| true).is_empty() && reader.rest().is_empty());
+    reader.assignment.add((0..2).map(|partition| (name(partition), Position::Offset(0))));
+    reader.assignment.on_view(&view(1, 3, 2), Some(Target::Beginning));
+
+    reader.bring(0, late, &[three(0)]);
+    let decoded = undecoded.decode(&READING, &reader.budget);
+    reader.assignment.on_decoded(&undecoded, decoded);
+    assert_eq!(reader.rest(), []);
+    reader.fetch(0, &[three(0)]);
+    assert_eq!(reader.rest(), [(0, 0), (0, 1), (0, 2)]);
+}
+
+#[test]
+fn what_goes_can_be_finished_until_it_is_gone() {
+    let mut reader = Reader::new(&[Position::Offset(0)]);
+    reader.fetch(0, &[three(0), three(3)]);
+    let (first, second) = (reader.next().unwrap(), reader.next().unwrap());
+    reader.assignment.begin_to_end();
+    assert_eq!((reader.rest(), reader.asked(0)), (vec![], None), "nothing more of it comes");
+    assert!(reader.assignment.is_held());
+    drop(first);
+    assert_eq!(reader.committable(&second), [(0, 2, 3)]);
+
+    let checked = reader.assignment.check(&Offsets::from(&second)).unwrap();
+    reader.assignment.end_all();
+    reader.assignment.add([(name(0), Position::Offset(0))]);
+    assert!(reader.refused(&second).contains("t-0 is not assigned"), "another lease");
+    assert_eq!(reader.assignment.check_lease(&checked[0]).unwrap_err().kind(), ErrorKind::PartitionLost);
+    reader.assignment.on_committed(&checked);
+    assert_eq!(second.value(), Some(&b"v1"[..]), "it stays readable");
+    assert!(!reader.assignment.is_held());
+}
+
+#[test]
+fn what_is_announced_is_not_read_before_it_is_open_and_a_seek_in_between_wins() {
+    let mut reader = Reader::new(&[]);
+    reader.assignment.add_committed(&[name(0), name(1)], true, |_| false);
+    reader.assignment.on_view(&view(1, 3, 2), Some(Target::Beginning));
+    assert!(reader.assignment.questions(Time::ZERO).is_empty());
+    reader.assignment.seek(&name(0), Position::Offset(7)).unwrap();
+    assert_eq!(reader.asked(0), None);
+
+    reader.assignment.open();
+    assert_eq!(reader.asked(0).map(|asked| asked.position.offset), Some(7));
+    let questions = reader.assignment.questions(Time::ZERO);
+    assert_eq!(questions.iter().map(|question| question.partition.partition()).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_partition_far_past_a_gap_waits_while_the_others_flow() {
+    let partitions = (0..2).map(|index| (name(index), Position::Offset(0))).collect();
+    let mut reader = Reader::counting(partitions, true);
+    let batch_of = |base: i64| batch(&(base..base + 500).collect::<Vec<_>>(), base + 500);
+    let mut batches = Vec::new();
+    for index in 0..21 {
+        reader.fetch(0, &[batch_of(500 * index)]);
+        batches.push(reader.batch(500));
+    }
+    assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), 10_000, "and not one more");
+    reader.fetch(1, &[three(0)]);
+    assert_eq!(reader.rest(), [(1, 0), (1, 1), (1, 2)]);
+
+    batches.remove(0).ack();
+    assert_eq!(reader.batch(500).len(), 500);
+    assert_eq!(reader.assignment.done().first().map(|done| done.next.offset), Some(500));
 }

@@ -14,14 +14,14 @@ fn ask(position: &mut ReadPosition) -> Question {
 
 #[test]
 fn an_offset_is_fetched_at_once_and_the_others_are_asked_for() {
-    assert_eq!(ReadPosition::new(Position::Offset(7)).fetch_from(Time::ZERO), Some(at(7, -1)));
+    assert_eq!(ReadPosition::new(Position::Offset(7), LeaseId(0), false).fetch_from(Time::ZERO), Some(at(7, -1)));
     for (start, wanted) in [
         (Position::Beginning, Ask::Offset(-2)),
         (Position::End, Ask::Offset(-1)),
         (Position::Committed, Ask::Committed),
         (Position::Timestamp(SystemTime::UNIX_EPOCH + 5 * MS), Ask::Offset(5)),
     ] {
-        let mut position = ReadPosition::new(start);
+        let mut position = ReadPosition::new(start, LeaseId(0), false);
         assert_eq!(position.fetch_from(Time::ZERO), None);
         assert_eq!(ask(&mut position).ask, wanted);
         assert_eq!(position.next_question(Time::ZERO), None, "asked already");
@@ -30,7 +30,7 @@ fn an_offset_is_fetched_at_once_and_the_others_are_asked_for() {
 
 #[test]
 fn without_a_record_as_late_as_the_timestamp_it_starts_at_the_end() {
-    let mut position = ReadPosition::new(Position::Timestamp(SystemTime::UNIX_EPOCH + 5 * MS));
+    let mut position = ReadPosition::new(Position::Timestamp(SystemTime::UNIX_EPOCH + 5 * MS), LeaseId(0), false);
     let question = ask(&mut position);
     assert_eq!(position.on_offset(question.generation, None), Resolved::Nothing);
 
@@ -39,12 +39,12 @@ fn without_a_record_as_late_as_the_timestamp_it_starts_at_the_end() {
 
 #[test]
 fn without_a_committed_offset_the_policy_decides() {
-    let mut position = ReadPosition::new(Position::Committed);
+    let mut position = ReadPosition::new(Position::Committed, LeaseId(0), false);
     let question = ask(&mut position);
     position.on_committed(question.generation, None, Some(Target::End));
     assert_eq!(ask(&mut position).ask, Ask::Offset(-1));
 
-    let mut position = ReadPosition::new(Position::Committed);
+    let mut position = ReadPosition::new(Position::Committed, LeaseId(0), false);
     let question = ask(&mut position);
     assert_eq!(position.on_committed(question.generation, None, None), Resolved::NoPolicy);
     assert!(position.is_settled() && position.fetch_from(Time::ZERO).is_none());
@@ -53,7 +53,7 @@ fn without_a_committed_offset_the_policy_decides() {
 
 #[test]
 fn answers_from_before_a_seek_do_not_count() {
-    let mut position = ReadPosition::new(Position::Beginning);
+    let mut position = ReadPosition::new(Position::Beginning, LeaseId(0), false);
     let question = ask(&mut position);
     position.seek(Position::End);
     let newer = ask(&mut position);
@@ -70,7 +70,7 @@ fn answers_from_before_a_seek_do_not_count() {
 
 #[test]
 fn an_offset_out_of_range_is_reset_by_policy() {
-    let mut position = ReadPosition::new(Position::Offset(5));
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
     assert_eq!(position.reset(Some(Target::Beginning)), Resolved::Nothing);
     let question = ask(&mut position);
     let resolved = position.on_offset(question.generation, Some(at(50, 2)));
@@ -84,7 +84,7 @@ fn an_offset_out_of_range_is_reset_by_policy() {
 
 #[test]
 fn a_new_leader_epoch_is_validated_before_the_next_fetch() {
-    let mut position = ReadPosition::new(Position::Offset(5));
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
     position.on_leader_epoch(3);
     assert!(position.fetch_from(Time::ZERO).is_some(), "nothing was read yet that could differ");
     position.on_fetched(at(20, 3));
@@ -101,13 +101,13 @@ fn a_new_leader_epoch_is_validated_before_the_next_fetch() {
 
 #[test]
 fn a_log_that_ends_below_the_position_was_cut() {
-    let mut position = ReadPosition::new(Position::Offset(5));
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
     position.on_fetched(at(20, 3));
     position.on_leader_epoch(4);
     let question = ask(&mut position);
     assert_eq!(position.on_epoch_end(question.generation, at(12, 2), None), Resolved::Cut(at(12, 2)));
 
-    let mut position = ReadPosition::new(Position::Offset(5));
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
     position.on_fetched(at(20, 3));
     position.on_leader_epoch(4);
     let question = ask(&mut position);
@@ -116,7 +116,7 @@ fn a_log_that_ends_below_the_position_was_cut() {
 
 #[test]
 fn a_question_without_an_answer_is_asked_again_after_a_pause() {
-    let mut position = ReadPosition::new(Position::Beginning);
+    let mut position = ReadPosition::new(Position::Beginning, LeaseId(0), false);
     let question = ask(&mut position);
     position.on_no_answer(question.generation, 10 * MS, 100 * MS);
 
@@ -128,11 +128,55 @@ fn a_question_without_an_answer_is_asked_again_after_a_pause() {
 
 #[test]
 fn a_failed_fetch_pauses_until_the_leader_changes() {
-    let mut position = ReadPosition::new(Position::Offset(5));
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
     position.on_leader_epoch(1);
     position.on_fetch_failed(Time::ZERO, 1000 * MS);
     assert_eq!(position.fetch_from(999 * MS), None);
 
     position.on_leader_epoch(2);
     assert!(position.fetch_from(Time::ZERO).is_some());
+}
+
+#[test]
+fn a_partition_that_appeared_later_begins_at_its_beginning() {
+    for (is_new, policy, ask) in [
+        (true, Target::End, Ask::Offset(EARLIEST)),
+        (false, Target::End, Ask::Offset(LATEST)),
+        (true, Target::Beginning, Ask::Offset(EARLIEST)),
+    ] {
+        let mut position = ReadPosition::new(Position::Committed, LeaseId(0), is_new);
+        let question = position.next_question(Time::ZERO).unwrap();
+        position.on_committed(question.generation, None, Some(policy));
+        assert_eq!(position.next_question(Time::ZERO).map(|question| question.ask), Some(ask));
+    }
+}
+
+#[test]
+fn an_answer_of_the_old_leader_does_not_count_under_the_new_one() {
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
+    position.on_leader_epoch(3);
+    let asked = position.generation();
+    position.on_leader_epoch(4);
+    assert!(!position.is_current(asked, 5), "its log need not be the new leader's, even if nothing was read yet");
+
+    position.on_fetched(at(20, 4));
+    let asked = position.generation();
+    position.on_leader_epoch(5);
+    let question = ask(&mut position);
+    position.on_epoch_end(question.generation, at(20, 4), None);
+    assert_eq!(position.fetch_from(Time::ZERO), Some(at(20, 4)));
+    assert!(!position.is_current(asked, 20));
+}
+
+#[test]
+fn what_one_leader_validated_does_not_count_under_the_next() {
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
+    position.on_leader_epoch(3);
+    position.on_fetched(at(20, 3));
+    position.on_leader_epoch(4);
+    let question = ask(&mut position);
+    position.on_leader_epoch(5);
+    assert_eq!(position.on_epoch_end(question.generation, at(20, 3), None), Resolved::Nothing);
+    assert_eq!(position.fetch_from(Time::ZERO), None);
+    assert_eq!(ask(&mut position).ask, Ask::EpochEnd(3));
 }

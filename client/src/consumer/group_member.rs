@@ -1,0 +1,491 @@
+//! A consumer as a member of its group: does what the membership machine says, for the consumer's task. IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use milena_protocol::ErrorCode;
+use milena_protocol::api::Request;
+use milena_protocol::messages::heartbeat::HeartbeatRequest;
+use milena_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
+use milena_protocol::messages::leave_group::LeaveGroupRequest;
+use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
+use tracing::{debug, info, warn};
+
+use self::listening::{Call, Listening, Told};
+use super::assignor::{Division, Strategy, Topics};
+use super::coordinator::Committer;
+use super::listener::RebalanceListener;
+use super::membership::{Action, Application, Membership, MembershipSettings};
+use super::shared::{Closing, Shared};
+use crate::clock::Time;
+use crate::cluster::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::request_queue::RequestQueue;
+use crate::topic_partition::TopicPartition;
+
+mod listening;
+
+/// For the last commit before partitions are given up, within what the group still waits.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+/// How long a leader waits for the metadata of topics that other members brought along.
+const TOPICS: Duration = Duration::from_secs(5);
+/// How long a consumer that ends waits for its leave to be answered.
+const LEAVING: Duration = Duration::from_secs(5);
+
+type Replies<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// Something that the member waited for.
+pub(super) enum Event {
+    Coordinator(Result<i32>),
+    Joined(Result<JoinGroupResponse>),
+    Divided(i32, Topics, Result<Vec<SyncGroupRequestAssignment>>),
+    Synced(Result<SyncGroupResponse>),
+    Beat(u64, Result<ErrorCode>),
+    /// The last commit of the handover with this number.
+    Committed(u64, Result<()>),
+    /// The listener returned, or failed.
+    Listened(Option<Error>),
+    Left,
+}
+
+/// Partitions on their way out.
+struct Handover {
+    number: u64,
+    /// Then it goes on, whatever the application still holds.
+    deadline: Time,
+    committing: bool,
+}
+
+pub(crate) struct GroupMember {
+    shared: Arc<Shared>,
+    group: Arc<str>,
+    membership: Membership,
+    topics: BTreeSet<Arc<str>>,
+    /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
+    connection: Option<(i32, RequestQueue)>,
+    replies: Replies<Event>,
+    /// How many of the replies are answers to LeaveGroup, and how many of last commits.
+    leaving: usize,
+    committing: usize,
+    listening: Listening,
+    handover: Option<Handover>,
+    handovers: u64,
+    closing: Option<Closing>,
+    /// The application has to begin a read before the group is joined again.
+    resting: bool,
+    /// Reads and releases as they were last seen, and when they had changed.
+    seen: (u64, u64),
+    progress: Time,
+    /// How many partitions each topic had at the first assignment.
+    first_counts: Option<BTreeMap<Arc<str>, usize>>,
+    /// Topics that cannot be read, and that was told.
+    refused: BTreeSet<Arc<str>>,
+}
+
+impl GroupMember {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        topics: BTreeSet<Arc<str>>,
+        strategies: Vec<Strategy>,
+        rack: Option<String>,
+        listener: Option<Arc<dyn RebalanceListener>>,
+    ) -> Self {
+        let (net, settings) = (shared.cluster.net(), &shared.settings);
+        let group = shared.group.clone().unwrap_or_default();
+        let membership = MembershipSettings {
+            group: group.clone(),
+            instance_id: None,
+            rack,
+            strategies,
+            session_timeout: settings.session_timeout,
+            rebalance_timeout: settings.max_poll_interval,
+            heartbeat_interval: settings.heartbeat_interval,
+            request_timeout: net.request_timeout,
+            backoff: shared.cluster.retry_backoff(),
+        };
+        for topic in &topics {
+            shared.cluster.keep_topic(topic);
+        }
+        Self {
+            shared: shared.clone(),
+            group,
+            membership: Membership::new(membership, topics.clone(), net.fork_entropy()),
+            topics,
+            connection: None,
+            replies: Replies::new(),
+            leaving: 0,
+            committing: 0,
+            listening: Listening::new(listener),
+            handover: None,
+            handovers: 0,
+            closing: None,
+            resting: false,
+            seen: (0, 0),
+            progress: net.now(),
+            first_counts: None,
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Whether there is nothing left to do for a consumer that is closed.
+    pub(super) fn is_over(&self) -> bool {
+        self.closing.is_some()
+            && self.membership.is_over()
+            && self.handover.is_none()
+            && self.leaving == 0
+            && self.committing == 0
+            && self.listening.is_idle()
+    }
+
+    /// Does what can be done now. Whether partitions came or went.
+    pub(super) fn turn(&mut self, now: Time) -> bool {
+        self.look_at_application(now);
+        let mut moved = false;
+        while let Some(action) = self.membership.next_action(now) {
+            moved |= self.act(action, now);
+        }
+        if let Some(error) = self.listening.expire(now) {
+            self.on_listened(Some(error));
+        }
+        self.listening.begin(&self.shared, now);
+        self.go_on_with_handover(now);
+        let identity = self.membership.identity();
+        let mut state = self.shared.lock();
+        state.member.committer = identity.map(Committer::Member);
+        if self.closing.is_some() && self.handover.is_none() && self.committing == 0 {
+            // There is nothing to commit.
+            state.member.closed.get_or_insert(Ok(()));
+        }
+        moved
+    }
+
+    /// When the next turn is due if nothing happens.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let handover = self.handover.as_ref().filter(|handover| !handover.committing).map(|handover| handover.deadline);
+        [self.membership.next_deadline(), self.listening.next_deadline(), handover].into_iter().flatten().min()
+    }
+
+    /// Waits until something happens.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn next_event(&mut self) -> Event {
+        tokio::select! {
+            biased;
+            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
+            error = self.listening.returned() => Event::Listened(error),
+        }
+    }
+
+    pub(super) fn on_event(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Coordinator(found) => self.membership.on_coordinator(found, now),
+            Event::Joined(answer) => self.membership.on_join(answer, now),
+            Event::Divided(generation, topics, outcome) => {
+                self.membership.on_divided(generation, topics, outcome, now);
+            }
+            Event::Synced(answer) => self.membership.on_sync(answer, now),
+            Event::Beat(number, answer) => self.membership.on_heartbeat(number, answer, now),
+            Event::Committed(number, outcome) => self.on_last_commit(number, outcome, now),
+            Event::Listened(error) => self.on_listened(error),
+            Event::Left => self.leaving -= 1,
+        }
+    }
+
+    /// The metadata changed.
+    pub(super) fn on_view(&mut self, now: Time) {
+        let view = self.shared.cluster.view();
+        for name in &self.topics {
+            let Some(topic) = view.topic(name) else { continue };
+            match topic.error {
+                ErrorCode::NONE => {
+                    self.refused.remove(name);
+                    self.shared.lock().assignment.on_known_topic(name);
+                }
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => self.shared.lock().assignment.on_unknown_topic(name),
+                code if !code.is_retriable() && self.refused.insert(name.clone()) => {
+                    let text = format!("topic \"{name}\" cannot be read: {code}");
+                    self.shared.report(Error::new(ErrorKind::Broker, text).with_code(code));
+                }
+                _ => {}
+            }
+        }
+        self.membership.on_view(&view, now);
+    }
+
+    /// The consumer is gone, or closed in a hurry: leaves the group, if it answers soon.
+    pub(super) async fn abandon(mut self) {
+        let now = self.shared.now();
+        self.membership.abandon();
+        while let Some(action) = self.membership.next_action(now) {
+            if let Action::Leave { .. } = &action {
+                self.act(action, now);
+            }
+        }
+        let deadline = now + LEAVING.min(self.shared.cluster.net().request_timeout);
+        let net = self.shared.cluster.net().clone();
+        while self.leaving > 0 {
+            tokio::select! {
+                biased;
+                event = self.replies.next() => match event {
+                    Some(Event::Left) => self.leaving -= 1,
+                    Some(_) => {}
+                    None => return,
+                },
+                () = net.sleep_until(Some(deadline)) => return,
+            }
+        }
+    }
+
+    /// Takes over what the application did since the last turn.
+    fn look_at_application(&mut self, now: Time) {
+        let releases = self.shared.releases.count();
+        let dropped = self.shared.releases.take_dropped();
+        let (application, refused, closing, topics) = {
+            let mut state = self.shared.lock();
+            if dropped {
+                state.assignment.tell_dropped();
+            }
+            let reads = state.assignment.reads;
+            if self.seen != (reads, releases) {
+                self.seen = (reads, releases);
+                self.progress = now;
+            }
+            state.member.waits_for_read = self.resting;
+            let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
+            let application = Application { reads, reading, holding, progress: self.progress };
+            (application, state.member.refused.take(), state.member.closing, state.member.topics.take())
+        };
+        self.membership.on_application(application, now);
+        if let Some((Committer::Member(identity), code)) = refused {
+            self.membership.on_commit_error(&identity, code, now);
+        }
+        if let Some(topics) = topics {
+            topics.iter().for_each(|topic| self.shared.cluster.keep_topic(topic));
+            self.topics.clone_from(&topics);
+            self.membership.subscribe(topics, now);
+        }
+        if let (Some(closing), None) = (closing, self.closing) {
+            self.closing = Some(closing);
+            self.listening.hurry(closing.deadline);
+            if let Some(handover) = &mut self.handover {
+                handover.deadline = handover.deadline.min(closing.deadline);
+            }
+            self.membership.close(closing.deadline, now);
+        }
+    }
+
+    /// Whether partitions came or went.
+    fn act(&mut self, action: Action, now: Time) -> bool {
+        match action {
+            Action::FindCoordinator { wrong } => {
+                let (cluster, group) = (self.shared.cluster.clone(), self.group.clone());
+                if let Some(wrong) = wrong {
+                    cluster.on_wrong_coordinator(&group, wrong);
+                }
+                self.reply(async move { Event::Coordinator(cluster.coordinator(&group).await) });
+            }
+            Action::Join { broker, timeout, request } => {
+                self.resting = false;
+                debug!(group = %self.group, broker, "joining");
+                let answer = self.call::<JoinGroupRequest>(broker, timeout, request);
+                self.reply(async move { Event::Joined(answer.await) });
+            }
+            Action::Divide { generation, division } => {
+                let cluster = self.shared.cluster.clone();
+                self.reply(divide(cluster, generation, division));
+            }
+            Action::Sync { broker, timeout, request } => {
+                let answer = self.call::<SyncGroupRequest>(broker, timeout, request);
+                self.reply(async move { Event::Synced(answer.await) });
+            }
+            Action::Heartbeat { broker, timeout, number, request } => {
+                let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
+                self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+            }
+            Action::Leave { broker, timeout, request } => {
+                if self.closing.is_none_or(|closing| closing.leave) {
+                    self.leave(broker, timeout, request);
+                }
+            }
+            Action::Revoke { partitions, reason, deadline } => {
+                info!(group = %self.group, ?reason, "giving up {} partitions", partitions.len());
+                self.shared.lock().assignment.begin_to_end();
+                self.handovers += 1;
+                self.handover = Some(Handover { number: self.handovers, deadline, committing: false });
+                self.listening.hurry(deadline);
+                self.listening.call(Call { told: Told::Revoked, partitions, reason, deadline });
+            }
+            Action::Assigned { generation, partitions, reason } => {
+                info!(group = %self.group, generation, ?reason, "got {} partitions", partitions.len());
+                let view = self.shared.cluster.view();
+                let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
+                let counts = || self.topics.iter().map(|topic| (topic.clone(), count(topic))).collect();
+                let first: &BTreeMap<Arc<str>, usize> = self.first_counts.get_or_insert_with(counts);
+                let new = |partition: &TopicPartition| {
+                    let number = usize::try_from(partition.partition()).unwrap_or(0);
+                    first.get(partition.topic()).is_some_and(|count| number >= *count)
+                };
+                self.shared.lock().assignment.add_committed(&partitions, self.listening.is_there(), new);
+                let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
+                self.listening.call(Call { told: Told::Assigned, partitions, reason, deadline });
+                // What is divided may have changed since.
+                self.membership.on_view(&view, now);
+                return true;
+            }
+            Action::Lost { partitions, reason } => {
+                warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
+                self.shared.lock().assignment.end_all();
+                let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
+                if self.handover.take().is_none() {
+                    self.listening.call(Call { told: Told::Lost, partitions, reason, deadline });
+                }
+            }
+            Action::Stalled { since } => {
+                self.resting = true;
+                self.shared.lock().assignment.tell_stalled(now.saturating_sub(since));
+            }
+            Action::Report(error) => {
+                self.resting = true;
+                self.shared.report(error);
+            }
+            Action::Fail(error) => self.shared.end(error),
+        }
+        false
+    }
+
+    fn on_listened(&mut self, error: Option<Error>) {
+        if let Some(error) = error {
+            warn!(group = %self.group, "{error}");
+            self.shared.report(error);
+        }
+        if !self.listening.expects(Told::Assigned) {
+            self.shared.lock().assignment.open();
+            self.shared.wake_all();
+        }
+    }
+
+    /// Commits for the last time when the application has finished, or its time is over.
+    fn go_on_with_handover(&mut self, now: Time) {
+        let listening = self.listening.expects(Told::Revoked);
+        let Some(handover) = self.handover.as_mut().filter(|handover| !handover.committing) else { return };
+        if handover.deadline > now {
+            // A consumer that is being closed has said that it is done with what it has.
+            self.shared.releases.watch();
+            if listening || self.closing.is_none() && self.shared.lock().assignment.is_held() {
+                return;
+            }
+        }
+        handover.committing = true;
+        let (shared, number) = (self.shared.clone(), handover.number);
+        let deadline = self.closing.map_or(now + LAST_COMMIT, |closing| closing.deadline);
+        self.committing += 1;
+        self.reply(async move { Event::Committed(number, shared.commit_done(deadline).await) });
+    }
+
+    fn on_last_commit(&mut self, number: u64, outcome: Result<()>, now: Time) {
+        self.committing -= 1;
+        if let Err(error) = &outcome {
+            warn!(group = %self.group, %error, "offsets were not committed before partitions were given up");
+        }
+        let current = self.handover.take_if(|handover| handover.number == number).is_some();
+        if self.closing.is_some() {
+            self.shared.lock().member.closed = Some(outcome);
+        } else if let Err(error) = outcome
+            && !error.is_retriable()
+            && !matches!(error.kind(), ErrorKind::PartitionLost | ErrorKind::Closed)
+        {
+            self.shared.report(error);
+        }
+        if current {
+            self.shared.lock().assignment.end_all();
+            self.membership.on_revoked(now);
+        }
+    }
+
+    fn reply(&self, reply: impl Future<Output = Event> + Send + 'static) {
+        self.replies.push(Box::pin(reply));
+    }
+
+    /// One request over the connection to the coordinator.
+    fn call<R: Request + Send + 'static>(
+        &mut self,
+        broker: i32,
+        timeout: Duration,
+        request: R,
+    ) -> impl Future<Output = Result<R::Response>> + Send + 'static {
+        let queue = self.connect(broker);
+        let cluster = self.shared.cluster.clone();
+        async move {
+            let answer = queue.call::<R>(timeout, R::VERSIONS.max, move |_| request).await;
+            answer.map(|answer| answer.body).inspect_err(|_| cluster.request_refresh())
+        }
+    }
+
+    fn connect(&mut self, broker: i32) -> RequestQueue {
+        if let Some((known, queue)) = &self.connection {
+            if *known == broker {
+                return queue.clone();
+            }
+            queue.close();
+        }
+        let cluster = self.shared.cluster.clone();
+        let queue = RequestQueue::spawn(cluster.net().clone(), move || cluster.address(broker));
+        self.connection = Some((broker, queue.clone()));
+        queue
+    }
+
+    /// Not over the group's connection: a JoinGroup may be waiting there.
+    fn leave(&mut self, broker: i32, timeout: Duration, request: LeaveGroupRequest) {
+        self.leaving += 1;
+        let (cluster, group) = (self.shared.cluster.clone(), self.group.clone());
+        self.reply(async move {
+            match cluster.call::<LeaveGroupRequest>(broker, timeout, move |_| request).await {
+                Ok(answer) => debug!(%group, code = %answer.body.error_code, "left"),
+                Err(error) => debug!(%group, %error, "left without an answer"),
+            }
+            Event::Left
+        });
+    }
+}
+
+impl Drop for GroupMember {
+    fn drop(&mut self) {
+        if let Some((_, queue)) = &self.connection {
+            queue.close();
+        }
+        let mut state = self.shared.lock();
+        state.member.committer = None;
+        state.assignment.end_all();
+    }
+}
+
+/// The leader's work, when it is known of every topic whether it is there.
+async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event {
+    let mut changes = cluster.changes();
+    division.topics().iter().for_each(|topic| cluster.add_topic(topic));
+    let deadline = cluster.net().now() + TOPICS;
+    let view = loop {
+        changes.look();
+        let view = cluster.view();
+        let known = |name: &Arc<str>| {
+            view.topic(name).is_some_and(|topic| !topic.error.is_none() || !topic.partitions.is_empty())
+        };
+        if division.topics().iter().all(known) {
+            break view;
+        }
+        cluster.request_refresh();
+        tokio::select! {
+            biased;
+            () = cluster.net().sleep_until(Some(deadline)) => break view,
+            () = changes.changed() => {}
+        }
+    };
+    let topics = Topics::of(&view, division.topics(), division.uses_racks());
+    let outcome = division.run(&topics);
+    Event::Divided(generation, topics, outcome)
+}

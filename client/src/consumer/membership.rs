@@ -1,0 +1,456 @@
+//! A member of a classic group: joins, stays alive, gets partitions and gives them up. Pure.
+//!
+//! # How a driver uses it
+//!
+//! [`Membership`] has four kinds of calls. *Verbs* say what the application wants: [`subscribe`](Membership::subscribe),
+//! [`close`](Membership::close), [`abandon`](Membership::abandon). `on_*` say what happened: each [`Action`] that sends or asks
+//! something names the call that takes its outcome, and every outcome must be told, a failure as well;
+//! [`on_application`](Membership::on_application) tells how the application is doing. Then
+//! [`next_action`](Membership::next_action) is called until it returns `None`, and each action is begun, not awaited. At last the
+//! driver sleeps until [`next_deadline`](Membership::next_deadline) or until something happens, and begins again.
+//!
+//! Requests go to the broker that the action names, on a connection that this member has for itself: a coordinator answers
+//! nothing behind a JoinGroup or SyncGroup that waits for other members. The driver keeps no copy of the state: a commit takes
+//! its member and generation from [`identity`](Membership::identity) when it is sent, and tells
+//! [`on_commit_error`](Membership::on_commit_error) if the coordinator objects.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use milena_protocol::messages::sync_group::SyncGroupRequestAssignment;
+
+use super::assignor::{Strategy, Topics};
+use super::rebalance::RebalanceReason;
+use crate::backoff::Backoff;
+use crate::clock::Time;
+use crate::cluster::metadata::ClusterView;
+use crate::entropy::Entropy;
+use crate::error::Error;
+use crate::topic_partition::TopicPartition;
+
+mod action;
+mod answers;
+mod coordinator_search;
+mod heartbeats;
+mod protocols;
+mod requests;
+
+pub(crate) use self::action::Action;
+use self::coordinator_search::CoordinatorSearch;
+use self::heartbeats::Heartbeats;
+use self::protocols::LastAssignment;
+
+/// The protocol type of consumers.
+const PROTOCOL_TYPE: &str = "consumer";
+
+/// Of the rebalance timeout, at least this is kept for what comes after the revocation.
+const LEAST_RESERVE: Duration = Duration::from_secs(5);
+
+/// How a member behaves.
+#[derive(Debug)]
+pub(crate) struct MembershipSettings {
+    pub(crate) group: Arc<str>,
+    /// `group.instance.id`: the member is static.
+    pub(crate) instance_id: Option<String>,
+    /// `client.rack`.
+    pub(crate) rack: Option<String>,
+    /// In the order of preference; at least one.
+    pub(crate) strategies: Vec<Strategy>,
+    /// `session.timeout.ms`.
+    pub(crate) session_timeout: Duration,
+    /// `max.poll.interval.ms`.
+    pub(crate) rebalance_timeout: Duration,
+    /// `heartbeat.interval.ms`.
+    pub(crate) heartbeat_interval: Duration,
+    /// `request.timeout.ms`.
+    pub(crate) request_timeout: Duration,
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub(crate) backoff: Backoff,
+}
+
+/// How the application is doing. The driver looks before it asks for actions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Application {
+    /// How many reads have begun.
+    pub(crate) reads: u64,
+    /// The last of them is not over.
+    pub(crate) reading: bool,
+    /// It holds a record.
+    pub(crate) holding: bool,
+    /// When it last began a read, released a record or acked one.
+    pub(crate) progress: Time,
+}
+
+/// In whose name offsets are committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) member_id: String,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) generation: i32,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Membership {
+    settings: MembershipSettings,
+    /// What the application wants to read.
+    topics: BTreeSet<Arc<str>>,
+    /// The topics that the last JoinGroup named.
+    offered: BTreeSet<Arc<str>>,
+    state: State,
+    coordinator: CoordinatorSearch,
+    heartbeats: Heartbeats,
+    application: Application,
+    /// Empty until the coordinator gives one.
+    member_id: String,
+    /// −1 outside of any.
+    generation: i32,
+    /// In ascending order. Nothing outside of `Stable` and `Revoking`.
+    owned: Vec<TopicPartition>,
+    last: LastAssignment,
+    /// Why the next assignment, or the one that was just given up, is what it is.
+    reason: RebalanceReason,
+    /// Attempts to join that led nowhere, in a row.
+    failures: u32,
+    entropy: Entropy,
+    ready: VecDeque<Action>,
+}
+
+/// ```text
+///            ┌────────────────────────── leads ─────► Dividing ──┐ divided
+///            │                                          │        ▼
+///  Outside ──┴─► Joining ── follows ────────────────────┼────► Joined ──► Syncing ──► Stable
+///   ▲ ▲ ▲ ▲        │                                    │                    │        │   │
+///   │ │ │ └────────┴── refused: at once, or after a backoff ─────────────────┘        │   │
+///   │ │ │                                               │                             │   │
+///   │ │ └── the generation is gone ◄────────────────────┴─────────────────────────────┤   │ rebalance, or
+///   │ │                                                                               │   │ close
+///   │ └────────────────── revoked (at once if nothing is owned) ◄── Revoking ◄────────┴───┘
+///   │                                                                │   │
+///   └── enough reads ── Resting ◄── stalled, or an error to tell     │   └── closing ──► Left
+///
+///  From everywhere: close or abandon ──► Left; another has taken the place, or the client is closed ──► Failed
+/// ```
+///
+/// Heartbeats go out in `Dividing`, `Joined`, `Stable` and `Revoking`; while a JoinGroup or a SyncGroup waits for its answer the
+/// coordinator knows by it that the member is alive.
+#[derive(Debug)]
+enum State {
+    /// Not in a generation; joins from `due` on.
+    Outside { due: Time },
+    /// JoinGroup waits for the other members.
+    Joining,
+    /// The driver runs the assignor.
+    Dividing { protocol: Arc<str>, leading: Leading },
+    /// SyncGroup is to be sent.
+    Joined { protocol: Arc<str>, role: Role, assignments: Vec<SyncGroupRequestAssignment> },
+    /// SyncGroup waits for the leader.
+    Syncing { protocol: Arc<str>, role: Role },
+    /// A member with its partitions.
+    Stable { role: Role },
+    /// The application and the driver finish with the partitions.
+    Revoking { then: Then },
+    /// Out of the group until so many reads have begun.
+    Resting { until: u64 },
+    /// Closed.
+    Left,
+    /// Cannot be a member any more.
+    Failed,
+}
+
+#[derive(Debug)]
+enum Role {
+    Follower,
+    Leader(Leading),
+}
+
+/// What a leader watches.
+#[derive(Debug)]
+struct Leading {
+    /// Every topic that somebody in the group reads.
+    topics: BTreeSet<Arc<str>>,
+    uses_racks: bool,
+    /// As they were when they were divided.
+    divided: Option<Topics>,
+}
+
+/// What follows a revocation.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Rejoin,
+    Leave,
+}
+
+impl Membership {
+    pub(crate) fn new(settings: MembershipSettings, topics: BTreeSet<Arc<str>>, entropy: Entropy) -> Self {
+        Self {
+            topics,
+            offered: BTreeSet::new(),
+            state: State::Outside { due: Time::ZERO },
+            coordinator: CoordinatorSearch::new(),
+            heartbeats: Heartbeats::new(settings.heartbeat_interval, settings.session_timeout),
+            application: Application::default(),
+            member_id: String::new(),
+            generation: -1,
+            owned: Vec::new(),
+            last: LastAssignment::default(),
+            reason: RebalanceReason::Joined,
+            failures: 0,
+            entropy,
+            ready: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// What to do now. To be asked until there is nothing.
+    pub(crate) fn next_action(&mut self, now: Time) -> Option<Action> {
+        if let Some(action) = self.ready.pop_front() {
+            return Some(action);
+        }
+        if self.stall_deadline().is_some_and(|deadline| deadline <= now) {
+            self.stall();
+            return self.ready.pop_front();
+        }
+        if self.beats() && self.coordinator.known().is_some() && self.heartbeats.expiry() <= now {
+            self.lose_coordinator(now);
+        }
+        let Some(broker) = self.coordinator.known() else {
+            let wanted = self.wants_coordinator();
+            let wrong = wanted.then(|| self.coordinator.next_search(now)).flatten()?;
+            return Some(Action::FindCoordinator { wrong });
+        };
+        match std::mem::replace(&mut self.state, State::Left) {
+            State::Outside { due } if due <= now => self.join(broker),
+            State::Joined { protocol, role, assignments } => {
+                let request = self.sync_request(&protocol, assignments);
+                self.state = State::Syncing { protocol, role };
+                Some(Action::Sync { broker, timeout: self.settings.request_timeout, request })
+            }
+            state @ (State::Dividing { .. } | State::Stable { .. } | State::Revoking { .. }) => {
+                self.state = state;
+                self.beat(broker, now)
+            }
+            state @ (State::Outside { .. }
+            | State::Joining
+            | State::Syncing { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed) => {
+                self.state = state;
+                None
+            }
+        }
+    }
+
+    /// When there is something to do if nothing happens until then.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        if !self.ready.is_empty() {
+            return Some(Time::ZERO);
+        }
+        let next = match (&self.state, self.coordinator.known()) {
+            (State::Outside { due }, Some(_)) => Some(*due),
+            (State::Joined { .. }, Some(_)) => Some(Time::ZERO),
+            (State::Dividing { .. } | State::Stable { .. } | State::Revoking { .. }, Some(_)) => {
+                Some(self.heartbeats.next_deadline())
+            }
+            (
+                State::Outside { .. }
+                | State::Dividing { .. }
+                | State::Joined { .. }
+                | State::Stable { .. }
+                | State::Revoking { .. },
+                None,
+            ) => self.coordinator.next_deadline(),
+            (State::Joining | State::Syncing { .. } | State::Resting { .. } | State::Left | State::Failed, _) => None,
+        };
+        [next, self.stall_deadline()].into_iter().flatten().min()
+    }
+
+    /// In whose name to commit, while partitions are owned.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self.state {
+            State::Stable { .. } | State::Revoking { .. } => Some(Identity {
+                member_id: self.member_id.clone(),
+                instance_id: self.settings.instance_id.clone(),
+                generation: self.generation,
+            }),
+            State::Outside { .. }
+            | State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Syncing { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => None,
+        }
+    }
+
+    /// Whether the membership is over, and everything about it has been told.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Left | State::Failed) && self.ready.is_empty()
+    }
+
+    /// The application wants these topics, and no others.
+    pub(crate) fn subscribe(&mut self, topics: BTreeSet<Arc<str>>, now: Time) {
+        self.topics = topics;
+        // In all other states the next JoinGroup, or the check after SyncGroup, sees it.
+        if matches!(self.state, State::Stable { .. }) && self.topics != self.offered {
+            self.rebalance(RebalanceReason::SubscriptionChange, now);
+        }
+    }
+
+    /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group.
+    pub(crate) fn close(&mut self, deadline: Time, now: Time) {
+        match &mut self.state {
+            State::Revoking { then } => *then = Then::Leave,
+            State::Stable { .. } if !self.owned.is_empty() => {
+                self.reason = RebalanceReason::Closing;
+                self.revoke(Then::Leave, self.revocation_deadline(now).min(deadline));
+            }
+            State::Outside { .. }
+            | State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Syncing { .. }
+            | State::Stable { .. }
+            | State::Resting { .. } => self.abandon(),
+            State::Left | State::Failed => {}
+        }
+    }
+
+    /// Leaves the group at once: the application is gone.
+    pub(crate) fn abandon(&mut self) {
+        if !matches!(self.state, State::Left | State::Failed) {
+            self.leave(RebalanceReason::Closing);
+            self.owned.clear();
+            self.state = State::Left;
+        }
+    }
+
+    /// The answer to [`Action::Revoke`]: the listener returned, held records were released or the deadline passed, the last
+    /// commit was answered; the leases are dead.
+    pub(crate) fn on_revoked(&mut self, now: Time) {
+        let State::Revoking { then } = self.state else { return };
+        self.owned.clear();
+        match then {
+            Then::Rejoin => self.state = State::Outside { due: now },
+            Then::Leave => self.abandon(),
+        }
+    }
+
+    /// How the application is doing.
+    pub(crate) fn on_application(&mut self, application: Application, now: Time) {
+        self.application = application;
+        if let State::Resting { until } = self.state
+            && application.reads >= until
+        {
+            let pause = match self.failures {
+                0 => Duration::ZERO,
+                failures => self.delay(failures),
+            };
+            self.state = State::Outside { due: now.saturating_add(pause) };
+        }
+    }
+
+    /// The metadata changed, or a generation became stable: a leader looks whether what it divided is still what there is.
+    pub(crate) fn on_view(&mut self, view: &ClusterView, now: Time) {
+        let State::Stable { role: Role::Leader(leading) } = &mut self.state else { return };
+        let topics = Topics::of(view, &leading.topics, leading.uses_racks);
+        if *leading.divided.get_or_insert_with(|| topics.clone()) != topics {
+            self.rebalance(RebalanceReason::TopicChange, now);
+        }
+    }
+
+    /// The generation is not what it should be: everything is given up, then the member joins again.
+    fn rebalance(&mut self, reason: RebalanceReason, now: Time) {
+        self.reason = reason;
+        match self.owned.is_empty() {
+            true => self.state = State::Outside { due: now },
+            false => self.revoke(Then::Rejoin, self.revocation_deadline(now)),
+        }
+    }
+
+    /// Until then what is owned must be given up, so that a commit and JoinGroup come in time.
+    fn revocation_deadline(&self, learned: Time) -> Time {
+        let reserve = LEAST_RESERVE.max(2 * self.settings.heartbeat_interval);
+        learned + self.settings.rebalance_timeout.saturating_sub(reserve)
+    }
+
+    fn revoke(&mut self, then: Then, deadline: Time) {
+        self.state = State::Revoking { then };
+        self.ready.push_back(Action::Revoke { partitions: self.owned.clone(), reason: self.reason, deadline });
+    }
+
+    /// Everything owned is lost, if anything is.
+    fn lose(&mut self, reason: RebalanceReason) {
+        self.generation = -1;
+        let partitions = std::mem::take(&mut self.owned);
+        if !partitions.is_empty() {
+            self.ready.push_back(Action::Lost { partitions, reason });
+        }
+    }
+
+    /// The application makes no progress: others shall read.
+    fn stall(&mut self) {
+        self.ready.push_back(Action::Stalled { since: self.application.progress });
+        self.leave(RebalanceReason::Stalled);
+        self.lose(RebalanceReason::Stalled);
+        self.reason = RebalanceReason::Joined;
+        self.state = State::Resting { until: self.application.reads + 1 };
+    }
+
+    /// An application that holds a record and does not read must go on until then.
+    fn stall_deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Outside { .. } | State::Stable { .. } | State::Revoking { then: Then::Rejoin } => {
+                let Application { reading, holding, progress, .. } = self.application;
+                (holding && !reading).then(|| progress + self.settings.rebalance_timeout)
+            }
+            State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Syncing { .. }
+            | State::Revoking { then: Then::Leave }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => None,
+        }
+    }
+
+    /// The next read fails with `error`, and the one after joins again.
+    fn rest(&mut self, error: Error) {
+        self.failures = self.failures.saturating_add(1);
+        self.ready.push_back(Action::Report(error));
+        let Application { reads, reading, .. } = self.application;
+        self.state = State::Resting { until: reads + if reading { 1 } else { 2 } };
+    }
+
+    fn beats(&self) -> bool {
+        match self.state {
+            State::Dividing { .. } | State::Joined { .. } | State::Stable { .. } | State::Revoking { .. } => true,
+            State::Outside { .. }
+            | State::Joining
+            | State::Syncing { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => false,
+        }
+    }
+
+    fn wants_coordinator(&self) -> bool {
+        self.beats() || matches!(self.state, State::Outside { .. })
+    }
+
+    fn lose_coordinator(&mut self, now: Time) {
+        self.coordinator.on_wrong(now);
+        self.heartbeats.give_up(now);
+    }
+
+    fn delay(&mut self, failures: u32) -> Duration {
+        self.settings.backoff.delay(failures, &mut self.entropy)
+    }
+}
+
+#[cfg(test)]
+mod tests;

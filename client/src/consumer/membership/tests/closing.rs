@@ -1,0 +1,79 @@
+//! Leaving. Pure.
+
+use super::*;
+
+#[test]
+fn leave_group_on_close() {
+    let mut rig = Rig::follower(settings());
+    rig.member.close(rig.now + 2000 * MS, rig.now);
+    let (partitions, reason, left) = rig.revoke();
+    assert_eq!((partitions, reason, left), (t(&[0, 1]), RebalanceReason::Closing, 2000 * MS));
+    rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.nothing();
+    assert!(rig.member.identity().is_some(), "for the last commit");
+    rig.member.on_revoked(rig.now);
+    let request = rig.leave_request();
+    assert_eq!((request.group_id.as_str(), request.member_id.as_str()), ("billing", "me"));
+    assert_eq!(request.members[0].reason.as_deref(), Some(RebalanceReason::Closing.text()));
+    rig.nothing();
+    assert!(rig.member.is_over());
+}
+
+#[test]
+fn close_during_a_revocation_leaves_after_it() {
+    let mut rig = Rig::follower(settings());
+    rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.revoke();
+    rig.member.close(rig.now + 2000 * MS, rig.now);
+    rig.nothing();
+    rig.member.on_revoked(rig.now);
+    rig.leave_request();
+    assert!(rig.member.is_over());
+}
+
+#[test]
+fn a_generation_lost_while_closing_needs_no_leave_group() {
+    let mut rig = Rig::follower(settings());
+    rig.member.close(rig.now + 2000 * MS, rig.now);
+    rig.revoke();
+    rig.beat_answered(ErrorCode::UNKNOWN_MEMBER_ID);
+    rig.lost(&[0, 1]);
+    rig.nothing();
+    assert!(rig.member.is_over());
+}
+
+#[test]
+fn pending_member_should_leave_group() {
+    let mut rig = Rig::new(settings());
+    rig.find(1);
+    rig.join_request();
+    rig.answer_join(ErrorCode::MEMBER_ID_REQUIRED, "me");
+    rig.join_request();
+    rig.member.close(rig.now, rig.now);
+    assert_eq!(rig.leave_request().member_id, "me");
+    rig.joined(5, "me");
+    rig.nothing();
+    assert!(rig.member.is_over());
+}
+
+#[test]
+fn dropping_the_consumer_leaves_at_once() {
+    let mut rig = Rig::follower(settings());
+    rig.member.abandon();
+    rig.leave_request();
+    rig.nothing();
+    assert!(rig.member.is_over());
+}
+
+#[test]
+fn static_members_and_unknown_coordinators_are_not_told() {
+    let mut rig = Rig::follower(MembershipSettings { instance_id: Some("i".into()), ..settings() });
+    rig.member.abandon();
+    rig.nothing();
+    let mut rig = Rig::follower(settings());
+    let number = rig.beat();
+    rig.member.on_heartbeat(number, Err(no_answer()), rig.now);
+    rig.member.abandon();
+    rig.nothing();
+    assert!(rig.member.is_over());
+}

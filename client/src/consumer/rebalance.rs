@@ -1,0 +1,36 @@
+//! Why partitions of a group move. Pure.
+
+/// Why a consumer got or gave up partitions. More may come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RebalanceReason {
+    /// This consumer joined the group.
+    Joined,
+    /// Another member joined, left or died, or asked for a new division.
+    MemberChange,
+    /// This consumer subscribed to other topics.
+    SubscriptionChange,
+    /// A topic that the group reads appeared, or has other partitions now.
+    TopicChange,
+    /// The group went on without this consumer: it had not heard of it for `session.timeout.ms`.
+    SessionExpired,
+    /// The application held records for `max.poll.interval.ms` and made no progress with them.
+    Stalled,
+    /// This consumer is being closed.
+    Closing,
+}
+
+impl RebalanceReason {
+    /// What the coordinator is told (KIP-800); it stands in the broker's log.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Joined => "the consumer joins",
+            Self::MemberChange => "the members of the group changed",
+            Self::SubscriptionChange => "the consumer subscribed to other topics",
+            Self::TopicChange => "the partitions of a subscribed topic changed",
+            Self::SessionExpired => "the group went on without the consumer",
+            Self::Stalled => "the application made no progress for max.poll.interval.ms",
+            Self::Closing => "the consumer is being closed",
+        }
+    }
+}
