@@ -6,6 +6,7 @@
 //! let topic = cluster.topic("orders", 3).await;
 //! ```
 
+mod kafka;
 mod raw;
 mod topics;
 
@@ -16,7 +17,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-use crate::real_kafka::{RealKafka, Settings};
+use crate::real_kafka::Settings;
+
+use self::kafka::Kafka;
 
 pub use topics::Logged;
 
@@ -27,6 +30,8 @@ pub enum Choice {
     Mock,
     /// Three Apache Kafka brokers, started and stopped by the tests.
     Real,
+    /// Three Apache Kafka brokers in containers, with the feature `docker` of this package.
+    Testcontainers,
 }
 
 impl Choice {
@@ -45,7 +50,10 @@ impl Choice {
         match text {
             "" | "mock" => Ok(Self::Mock),
             "real" => Ok(Self::Real),
-            other => Err(format!("MILENA_TEST_CLUSTER={other} is neither `mock` (the default) nor `real`")),
+            "testcontainers" => Ok(Self::Testcontainers),
+            other => Err(format!(
+                "MILENA_TEST_CLUSTER={other} is neither `mock` (the default) nor `real` nor `testcontainers`"
+            )),
         }
     }
 }
@@ -61,7 +69,7 @@ pub struct TestCluster {
 
 enum Kind {
     Mock(MockCluster),
-    Real(Arc<RealKafka>),
+    Real(Arc<Kafka>),
 }
 
 /// One real cluster of a test's own at a time, beside the shared one: three JVMs each.
@@ -71,12 +79,12 @@ impl TestCluster {
     /// For tests that leave the brokers alone. On a real Kafka all of a test process share one cluster, so topics and
     /// groups need [`unique`](Self::unique) names; a mock cluster is new each time.
     pub async fn shared() -> Self {
-        static SHARED: OnceCell<Result<Arc<RealKafka>, String>> = OnceCell::const_new();
+        static SHARED: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
         let kind = match choice() {
             Choice::Mock => Kind::Mock(mock(1).await),
-            Choice::Real => {
+            choice @ (Choice::Real | Choice::Testcontainers) => {
                 let start =
-                    async || RealKafka::start(Settings::default()).await.map(Arc::new).map_err(|e| e.to_string());
+                    async || Kafka::start(choice, Settings::default()).await.map(Arc::new).map_err(|e| e.to_string());
                 match SHARED.get_or_init(start).await {
                     Ok(cluster) => Kind::Real(Arc::clone(cluster)),
                     Err(error) => panic!("{error}"),
@@ -95,10 +103,10 @@ impl TestCluster {
     pub async fn own_with_min_insync(replicas: usize) -> Self {
         match choice() {
             Choice::Mock => Self { kind: Kind::Mock(mock(replicas).await), _turn: None },
-            Choice::Real => {
+            choice @ (Choice::Real | Choice::Testcontainers) => {
                 let turn = TURN.acquire().await.expect("nobody closes it");
                 let settings = Settings::default().property("min.insync.replicas", &replicas.to_string());
-                let cluster = RealKafka::start(settings).await.unwrap_or_else(|error| panic!("{error}"));
+                let cluster = Kafka::start(choice, settings).await.unwrap_or_else(|error| panic!("{error}"));
                 Self { kind: Kind::Real(Arc::new(cluster)), _turn: Some(turn) }
             }
         }
@@ -174,7 +182,8 @@ mod tests {
     fn an_unknown_cluster_is_refused_with_the_choices() {
         assert_eq!(Choice::parse("").unwrap(), Choice::Mock);
         assert_eq!(Choice::parse("real").unwrap(), Choice::Real);
+        assert_eq!(Choice::parse("testcontainers").unwrap(), Choice::Testcontainers);
         let error = Choice::parse("Real").unwrap_err();
-        assert!(error.contains("Real") && error.contains("`mock`") && error.contains("`real`"), "{error}");
+        assert!(error.contains("Real") && error.contains("`mock`") && error.contains("`testcontainers`"), "{error}");
     }
 }

@@ -12,6 +12,8 @@ pub mod eventually;
 pub mod layering;
 pub mod proxy;
 pub mod real_kafka;
+#[cfg(feature = "docker")]
+pub mod testcontainers_kafka;
 
 /// The programs of the README compile.
 #[cfg(doctest)]

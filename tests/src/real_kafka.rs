@@ -6,8 +6,8 @@
 
 mod artefacts;
 mod broker;
-mod ports;
-mod probe;
+pub(crate) mod ports;
+pub(crate) mod probe;
 
 use std::fs;
 use std::io::Write;
@@ -36,8 +36,8 @@ pub fn version() -> String {
 /// What to change about the cluster before it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    properties: Vec<(String, String)>,
-    first_port: Option<u16>,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) first_port: Option<u16>,
 }
 
 impl Settings {
@@ -215,7 +215,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await?
 }
 
@@ -244,7 +246,7 @@ fn start_janitor(scratch: &Path) -> Result<Child, Error> {
 }
 
 /// `sh -c script` in a process group of its own: a Ctrl-C in the terminal is for the process that decides, not for these.
-fn shell(script: &str) -> Command {
+pub(crate) fn shell(script: &str) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).arg("sh").process_group(0);
@@ -252,7 +254,7 @@ fn shell(script: &str) -> Command {
 }
 
 /// A cluster id as Kafka writes one: 16 random bytes in URL-safe base64 without padding.
-fn random_uuid() -> Result<String, Error> {
+pub(crate) fn random_uuid() -> Result<String, Error> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = [0; 16];
     std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;

@@ -13,13 +13,13 @@ const COUNT: u16 = 20_000;
 
 /// Two ports for each of three brokers: one for clients, one for the controller quorum.
 #[derive(Debug)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     clients: [u16; 3],
     controllers: [u16; 3],
 }
 
 /// Finds free ports; the first three are the given one and its two successors, if one is given.
-pub(super) fn choose(first_port: Option<u16>) -> Result<Ports, Error> {
+pub(crate) fn choose(first_port: Option<u16>) -> Result<Ports, Error> {
     let mut held = Vec::new(); // bound until all are chosen, so that no port is chosen twice
     let clients = match first_port {
         None => free(&mut held)?,
@@ -56,7 +56,7 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 }
 
 impl Ports {
-    pub(super) fn client(&self, id: i32) -> u16 {
+    pub(crate) fn client(&self, id: i32) -> u16 {
         self.clients[id as usize - 1]
     }
 
@@ -85,7 +85,7 @@ impl Ports {
 }
 
 /// The same on every broker: small internal topics, quick groups, and failures noticed in 1.5 s instead of 9.
-const SHARED: &[(&str, &str)] = &[
+pub(crate) const SHARED: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("default.replication.factor", "3"),
     ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),

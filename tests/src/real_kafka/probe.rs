@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// The ids of the brokers that the broker at this address lists.
-pub(super) fn brokers(address: SocketAddr) -> Result<Vec<i32>> {
+pub(crate) fn brokers(address: SocketAddr) -> Result<Vec<i32>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&REQUEST)?;
