@@ -201,7 +201,7 @@ impl Client {
         outcome: impl Fn(&R::Response) -> Option<(ErrorCode, Option<String>)>,
     ) -> Result<(), (Error, u32)> {
         let net = self.cluster.net();
-        let deadline = net.now() + self.api_timeout().map_err(|error| (error, 0))?;
+        let deadline = net.now().saturating_add(self.api_timeout().map_err(|error| (error, 0))?);
         let mut last = None;
         for attempt in 1.. {
             let left = deadline.saturating_sub(net.now());
@@ -251,7 +251,7 @@ impl Client {
         seen: impl Fn(&[Option<ErrorCode>]) -> bool,
     ) -> Result<()> {
         let net = self.cluster.net();
-        let deadline = net.now() + self.api_timeout()?;
+        let deadline = net.now().saturating_add(self.api_timeout()?);
         for round in 1.. {
             if seen(&self.cluster.topic_at_every_broker(name).await) {
                 return Ok(());
@@ -346,6 +346,7 @@ impl ClientBuilder {
             reconnect: Backoff { initial: settings.reconnect_backoff, max: settings.reconnect_backoff_max },
             setup_timeout: settings.connection_setup_timeout,
             max_response_bytes: settings.max_response_bytes,
+            max_idle: settings.connections_max_idle,
         };
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::start()));
         let runtime = self.runtime.unwrap_or_else(|| Arc::new(TokioRuntime::current()));

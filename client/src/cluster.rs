@@ -27,7 +27,7 @@ pub(crate) mod metadata_refresh;
 
 use coordinators::Coordinators;
 use metadata::{ClusterView, TopicView};
-use metadata_refresh::MetadataRefresh;
+use metadata_refresh::{MetadataRefresh, Open};
 
 /// How long a topic that no broker knows is looked for, however patient the caller is: a wrong name should not take a minute to
 /// show.
@@ -51,6 +51,8 @@ struct Inner {
     net: Arc<Net>,
     settings: ClusterSettings,
     view: ArcSwap<ClusterView>,
+    /// Held while the view is replaced.
+    changing: Mutex<()>,
     /// Carries the version of the view, so that whoever waits for a change sees each.
     changed: Watched<u64>,
     refresh: Mutex<MetadataRefresh>,
@@ -94,6 +96,7 @@ impl Cluster {
         let refresh = MetadataRefresh::new(settings.metadata_max_age, settings.retry, net.fork_entropy());
         let cluster = Self(Arc::new(Inner {
             view: ArcSwap::default(),
+            changing: Mutex::default(),
             changed: Watched::new(0),
             refresh: Mutex::new(refresh),
             wake: Arc::new(Notify::new()),
@@ -113,7 +116,7 @@ impl Cluster {
 
     async fn bootstrap(&self) -> Result<()> {
         let Inner { net, settings, refresh, .. } = &*self.0;
-        let deadline = net.now() + settings.bootstrap_timeout;
+        let deadline = net.now().saturating_add(settings.bootstrap_timeout);
         let mut causes: BTreeMap<usize, Error> = BTreeMap::new();
         lock(refresh).next_action(net.now());
         for round in 1.. {
@@ -187,18 +190,26 @@ impl Cluster {
         self.0.wake.notify_one();
     }
 
-    /// Keeps this topic in view from now on.
+    /// Looks for this topic, and keeps it in view if there is one.
     pub(crate) fn add_topic(&self, topic: &Arc<str>) {
-        if lock(&self.0.refresh).add_topic(topic, self.0.net.now()) {
+        self.want_topic(topic, UNKNOWN_TOPIC, false);
+    }
+
+    /// Keeps this topic in view, also if it is still to be created.
+    pub(crate) fn keep_topic(&self, topic: &Arc<str>) {
+        self.want_topic(topic, UNKNOWN_TOPIC, true);
+    }
+
+    fn want_topic(&self, topic: &Arc<str>, within: Duration, kept: bool) {
+        let now = self.0.net.now();
+        if lock(&self.0.refresh).add_topic(topic, now, now.saturating_add(within), kept) {
             self.0.wake.notify_one();
         }
     }
 
     /// A broker said in an error who leads a partition now (KIP-951). Whether that was news.
     pub(crate) fn on_leader_hint(&self, topic_partition: &TopicPartition, leader: i32, leader_epoch: i32) -> bool {
-        let Some(view) = self.view().with_leader(topic_partition, leader, leader_epoch) else { return false };
-        self.publish(view);
-        true
+        self.change_view(|view| view.with_leader(topic_partition, leader, leader_epoch)).is_some()
     }
 
     /// The topic, once it is known; waits for it at most `within`.
@@ -211,8 +222,8 @@ impl Cluster {
     /// Dropping the future changes nothing but that the topic stays in view.
     pub(crate) async fn topic(&self, name: &Arc<str>, within: Duration) -> Result<Arc<TopicView>> {
         let mut changes = self.changes();
-        self.add_topic(name);
-        let deadline = self.0.net.now() + within;
+        self.want_topic(name, within, false);
+        let deadline = self.0.net.now().saturating_add(within);
         loop {
             changes.look();
             let known = self.view().topic(name).cloned();
@@ -241,11 +252,12 @@ impl Cluster {
 
     /// The topic was deleted: what was known of it is not worth keeping.
     pub(crate) fn forget_topic(&self, name: &str) {
-        let mut view = ClusterView::clone(&self.view());
-        if view.topics.remove(name).is_some() {
+        self.change_view(|view| {
+            let mut view = view.clone();
+            view.topics.remove(name)?;
             view.version += 1;
-            self.publish(view);
-        }
+            Some(view)
+        });
     }
 
     /// Where a broker is, as of now.
@@ -378,22 +390,38 @@ impl Cluster {
     }
 
     fn take_over(&self, response: &MetadataResponse, asked: Vec<Arc<str>>) {
-        let view = self.view().merge(response);
-        let settled = asked.iter().all(|name| {
+        let now = self.0.net.now();
+        let view = self.change_view(|view| Some(view.merge(response))).unwrap_or_else(|| self.view());
+        let mut refresh = lock(&self.0.refresh);
+        let mut open = Open::Nothing;
+        for name in &asked {
             let topic = view.topic(name);
-            topic.is_some_and(|topic| {
-                let leaderless = topic.partitions.iter().any(|partition| partition.leader.is_none());
-                if topic.error.is_none() { !leaderless } else { !topic.error.is_retriable() }
-            })
-        });
-        lock(&self.0.refresh).on_answer(self.0.net.now(), settled);
-        self.publish(view);
+            let has_leaders = topic.is_some_and(|topic| {
+                let led = |leader: Option<i32>| leader.is_some_and(|leader| view.brokers.contains_key(&leader));
+                !topic.partitions.is_empty() && topic.partitions.iter().all(|partition| led(partition.leader))
+            });
+            let error = topic.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error);
+            open = open.max(match error {
+                ErrorCode::NONE if has_leaders => Open::Nothing,
+                error if !error.is_none() && !error.is_retriable() => Open::Nothing,
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION if !refresh.is_awaited(name, now) => Open::Absent,
+                _ => Open::Awaited,
+            });
+        }
+        let absent = |name: &&Arc<str>| view.topic(name).is_none_or(|topic| topic.partitions.is_empty());
+        let forgotten: Vec<_> = asked.iter().filter(absent).filter(|name| refresh.forget_absent(name, now)).collect();
+        refresh.on_answer(now, open);
+        drop(refresh);
+        forgotten.into_iter().for_each(|name| self.forget_topic(name));
     }
 
-    fn publish(&self, view: ClusterView) {
-        let version = view.version;
-        self.0.view.store(Arc::new(view));
-        self.0.changed.set(version);
+    /// Replaces the view by what `change` makes of it, if it makes anything: one change after the other, so that none is lost.
+    fn change_view(&self, change: impl FnOnce(&ClusterView) -> Option<ClusterView>) -> Option<Arc<ClusterView>> {
+        let _turn = lock(&self.0.changing);
+        let view = Arc::new(change(&self.view())?);
+        self.0.view.store(view.clone());
+        self.0.changed.set(view.version);
+        Some(view)
     }
 
     /// One refresh: brokers of the view first, in an order that changes, then the bootstrap addresses.

@@ -16,6 +16,7 @@ use crate::topic_partition::TopicPartition;
 mod assignment;
 mod assignor;
 mod batch;
+mod commit_queue;
 mod commits;
 mod control;
 mod coordinator;
@@ -383,7 +384,7 @@ impl Consumer {
 
     async fn end(self, within: Duration, leave: bool) -> Result<()> {
         let shared = self.control.shared();
-        let deadline = shared.now() + within;
+        let deadline = shared.now().saturating_add(within);
         {
             let mut state = shared.lock();
             state.assignment.stop();

@@ -29,6 +29,7 @@ pub(crate) struct Net {
     pub(crate) reconnect: Backoff,
     pub(crate) setup_timeout: Duration,
     pub(crate) max_response_bytes: usize,
+    pub(crate) max_idle: Duration,
     entropy: Mutex<Entropy>,
 }
 
@@ -39,6 +40,7 @@ pub(crate) struct Limits {
     pub(crate) reconnect: Backoff,
     pub(crate) setup_timeout: Duration,
     pub(crate) max_response_bytes: usize,
+    pub(crate) max_idle: Duration,
 }
 
 impl Net {
@@ -49,7 +51,7 @@ impl Net {
         entropy: Entropy,
         limits: Limits,
     ) -> Self {
-        let Limits { client_id, request_timeout, reconnect, setup_timeout, max_response_bytes } = limits;
+        let Limits { client_id, request_timeout, reconnect, setup_timeout, max_response_bytes, max_idle } = limits;
         let entropy = Mutex::new(entropy);
         Self {
             connector,
@@ -60,6 +62,7 @@ impl Net {
             reconnect,
             setup_timeout,
             max_response_bytes,
+            max_idle,
             entropy,
         }
     }

@@ -226,7 +226,7 @@ impl Producer {
                 Append::Done(delivery) => return Ok(delivery),
                 Append::Replaced => {}
                 Append::NeedsRoom(size) => {
-                    let deadline = started + shared.settings.max_block;
+                    let deadline = started.saturating_add(shared.settings.max_block);
                     if let Some(delivery) = self.wait_for_room(&topic, &partition, &record, size, deadline).await? {
                         return Ok(delivery);
                     }
@@ -312,7 +312,10 @@ impl Producer {
     /// The topic, if it is known.
     fn known(&self, record: &Record<'_>) -> Option<Arc<TopicState>> {
         match record.topic {
-            TopicRef::Handle(topic) if !topic.0.is_replaced() => Some(topic.0.clone()),
+            TopicRef::Handle(topic) if !topic.0.is_replaced() && topic.0.belongs_to(&self.shared().limits) => {
+                Some(topic.0.clone())
+            }
+            // Of another producer, or of a topic that was created again.
             TopicRef::Handle(topic) => self.shared().topic(topic.name()),
             TopicRef::Name(name) => self.shared().topic(name),
         }
@@ -451,10 +454,13 @@ impl Producer {
         let shared = self.shared();
         partition.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(partition);
-        let mut size = size;
-        loop {
+        let (_short, first) = shared.memory.begin_waiting();
+        if first {
             // Whoever waits for room cannot wait for a long linger too.
             shared.hurry();
+        }
+        let mut size = size;
+        loop {
             let segment = tokio::select! {
                 biased;
                 segment = shared.memory.wait_for_segment(size) => segment,

@@ -1,6 +1,6 @@
 //! When to ask for metadata, and for which topics. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,15 @@ use crate::entropy::Entropy;
 ///    └── answered: due again after metadata.max.age.ms,  or failed: after a backoff ──┘
 /// ```
 ///
+/// A topic that nobody knows is asked for eagerly for as long as somebody waits for it, and then only now and then, if at all: a
+/// wrong name must not cost a request a second for ever.
+///
 /// Wishes for fresh metadata are answered at once when the last answer is old, and with growing pauses when one wish follows
 /// the other: a partition without a leader must not become a storm of requests.
 #[derive(Debug)]
 pub(crate) struct MetadataRefresh {
     state: State,
-    topics: BTreeSet<Arc<str>>,
+    topics: BTreeMap<Arc<str>, Interest>,
     max_age: Duration,
     backoff: Backoff,
     entropy: Entropy,
@@ -28,6 +31,27 @@ pub(crate) struct MetadataRefresh {
     attempts: u32,
     last_answer: Option<Time>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Interest {
+    /// Somebody waits for the topic until then.
+    awaited_until: Time,
+    /// It is to be asked for although nobody knows it.
+    kept: bool,
+}
+
+/// What an answer left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Open {
+    Nothing,
+    /// A topic that is not there, which nobody waits for at the moment.
+    Absent,
+    /// A leader, or a topic that somebody waits for.
+    Awaited,
+}
+
+/// How often a topic is looked for that is not there.
+const ABSENT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 enum State {
@@ -44,7 +68,7 @@ impl MetadataRefresh {
     pub(crate) fn new(max_age: Duration, backoff: Backoff, entropy: Entropy) -> Self {
         Self {
             state: State::Idle { due: Time::ZERO },
-            topics: BTreeSet::new(),
+            topics: BTreeMap::new(),
             max_age,
             backoff,
             entropy,
@@ -53,16 +77,33 @@ impl MetadataRefresh {
         }
     }
 
-    /// Asks for this topic from now on. Whether it is new.
-    pub(crate) fn add_topic(&mut self, topic: &Arc<str>, now: Time) -> bool {
-        let added = self.topics.insert(topic.clone());
-        if added {
+    /// Asks for this topic from now on; until `awaited_until` eagerly. `kept`: also if it turns out not to be there. Whether it is
+    /// time to ask.
+    pub(crate) fn add_topic(&mut self, topic: &Arc<str>, now: Time, awaited_until: Time, kept: bool) -> bool {
+        let known = self.topics.get(topic).copied();
+        let kept = kept || known.is_some_and(|known| known.kept);
+        self.topics.insert(topic.clone(), Interest { awaited_until, kept });
+        let was_awaited = known.is_some_and(|known| known.awaited_until >= now);
+        if known.is_none() {
             match &mut self.state {
                 State::Idle { due } => *due = now,
                 State::Asking { again } => *again = true,
             }
+        } else if !was_awaited && awaited_until > now {
+            self.request(now);
         }
-        added
+        !was_awaited
+    }
+
+    /// The topic is not there. Whether it need not be asked for any more.
+    pub(crate) fn forget_absent(&mut self, topic: &str, now: Time) -> bool {
+        let unwanted = |interest: &Interest| !interest.kept && interest.awaited_until < now;
+        self.topics.get(topic).is_some_and(unwanted) && self.topics.remove(topic).is_some()
+    }
+
+    /// Whether somebody waits for this topic.
+    pub(crate) fn is_awaited(&self, topic: &str, now: Time) -> bool {
+        self.topics.get(topic).is_some_and(|interest| interest.awaited_until >= now)
     }
 
     /// What is known has proved wrong: ask soon.
@@ -84,7 +125,7 @@ impl MetadataRefresh {
         match self.state {
             State::Idle { due } if due <= now => {
                 self.state = State::Asking { again: false };
-                Some(self.topics.iter().cloned().collect())
+                Some(self.topics.keys().cloned().collect())
             }
             State::Idle { .. } | State::Asking { .. } => None,
         }
@@ -97,14 +138,20 @@ impl MetadataRefresh {
         }
     }
 
-    /// An answer came. `settled` says that it left no wish open (every asked topic has its leaders).
-    pub(crate) fn on_answer(&mut self, now: Time, settled: bool) {
+    /// An answer came, and left this open.
+    pub(crate) fn on_answer(&mut self, now: Time, open: Open) {
         let again = matches!(self.state, State::Asking { again: true });
         let close_by = self.last_answer.is_some_and(|last| now.saturating_sub(last) < 2 * self.backoff.max);
+        let settled = open < Open::Awaited;
         self.attempts = if settled && !close_by { 0 } else { self.attempts.saturating_add(1) };
         self.last_answer = Some(now);
-        let wait = if again || !settled { self.backoff.delay(self.attempts, &mut self.entropy) } else { self.max_age };
-        self.state = State::Idle { due: now + wait };
+        let wait = match open {
+            Open::Awaited => self.backoff.delay(self.attempts, &mut self.entropy),
+            _ if again => self.backoff.delay(self.attempts, &mut self.entropy),
+            Open::Absent => ABSENT.min(self.max_age),
+            Open::Nothing => self.max_age,
+        };
+        self.state = State::Idle { due: now.saturating_add(wait) };
     }
 
     /// Nobody answered.
@@ -129,7 +176,7 @@ mod tests {
     fn it_asks_at_once_and_then_when_the_answer_is_old() {
         let mut refresh = machine();
         assert_eq!(refresh.next_action(Time::ZERO), Some(vec![]));
-        refresh.on_answer(5 * MS, true);
+        refresh.on_answer(5 * MS, Open::Nothing);
 
         assert_eq!(refresh.next_action(6 * MS), None);
         assert_eq!(refresh.next_deadline(), Some(300_005 * MS));
@@ -139,7 +186,7 @@ mod tests {
     fn a_wish_long_after_an_answer_is_granted_at_once() {
         let mut refresh = machine();
         refresh.next_action(Time::ZERO);
-        refresh.on_answer(5 * MS, true);
+        refresh.on_answer(5 * MS, Open::Nothing);
 
         refresh.request(60_000 * MS);
         assert!(refresh.next_action(60_000 * MS).is_some());
@@ -149,14 +196,14 @@ mod tests {
     fn wishes_in_a_row_are_spaced_out() {
         let mut refresh = machine();
         refresh.next_action(Time::ZERO);
-        refresh.on_answer(Time::ZERO, true);
+        refresh.on_answer(Time::ZERO, Open::Nothing);
         let mut now = Time::ZERO;
         let mut asked = 0;
         while now < 10_000 * MS {
             refresh.request(now);
             if refresh.next_action(now).is_some() {
                 asked += 1;
-                refresh.on_answer(now, true);
+                refresh.on_answer(now, Open::Nothing);
             }
             now += MS;
         }
@@ -168,8 +215,8 @@ mod tests {
     fn a_new_topic_is_asked_for_at_once_even_while_asking() {
         let mut refresh = machine();
         refresh.next_action(Time::ZERO);
-        assert!(refresh.add_topic(&"orders".into(), MS));
-        refresh.on_answer(2 * MS, true);
+        assert!(refresh.add_topic(&"orders".into(), MS, 10_000 * MS, false));
+        refresh.on_answer(2 * MS, Open::Nothing);
 
         assert!(refresh.next_deadline().unwrap() < 200 * MS);
         assert_eq!(refresh.next_action(200 * MS), Some(vec!["orders".into()]));
@@ -186,5 +233,34 @@ mod tests {
         }
 
         assert!((4_000 * MS..9_000 * MS).contains(&now), "{now:?}");
+    }
+
+    #[test]
+    fn a_topic_that_is_not_there_is_looked_for_as_long_as_somebody_waits_and_then_rarely() {
+        let mut refresh = machine();
+        let orders: Arc<str> = "orders".into();
+        refresh.add_topic(&orders, Time::ZERO, 10_000 * MS, true);
+        let (mut now, mut early, mut late) = (Time::ZERO, 0, 0);
+        while now < 610_000 * MS {
+            if refresh.next_action(now).is_some() {
+                *(if now <= 10_000 * MS { &mut early } else { &mut late }) += 1;
+                let open = if refresh.is_awaited("orders", now) { Open::Awaited } else { Open::Absent };
+                refresh.on_answer(now, open);
+            }
+            now += 10 * MS;
+        }
+
+        assert!((8..30).contains(&early), "{early} times in 10 s");
+        assert!((100..130).contains(&late), "{late} times in 600 s");
+    }
+
+    #[test]
+    fn a_topic_that_is_not_there_and_nobody_keeps_is_forgotten() {
+        let mut refresh = machine();
+        refresh.add_topic(&"typo".into(), Time::ZERO, 10_000 * MS, false);
+
+        assert!(!refresh.forget_absent("typo", 9_000 * MS));
+        assert!(refresh.forget_absent("typo", 10_001 * MS));
+        assert_eq!(refresh.next_action(10_001 * MS), Some(vec![]));
     }
 }

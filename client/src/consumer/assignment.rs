@@ -14,7 +14,7 @@ use super::fetch_buffer::FetchBuffer;
 use super::fetch_session::Wanted;
 use super::fetched::{Fetched, Intake, corrupt_answer};
 use super::holds::Holding;
-use super::lease::{FetchPosition, Lease};
+use super::lease::{FetchPosition, Lease, LeaseId};
 use super::positions::{Question, ReadPosition, Resolved, Target};
 use crate::clock::Time;
 use crate::cluster::metadata::ClusterView;
@@ -33,7 +33,7 @@ pub(crate) struct Partition {
     /// Whether it is in [`Assignment::line`].
     pub(crate) in_line: bool,
     pub(crate) leader: Option<Leader>,
-    topic_id: Uuid,
+    pub(crate) topic_id: Uuid,
     high_watermark: Option<i64>,
 }
 
@@ -193,9 +193,15 @@ impl Assignment {
             }
             if !topic.id.is_zero() {
                 if !partition.topic_id.is_zero() && partition.topic_id != topic.id {
+                    // Offsets of the old topic mean nothing in the new one: neither those of records that are still held,
+                    // nor what was committed.
+                    let lease = LeaseId(self.next_lease);
+                    self.next_lease += 1;
                     partition.buffer.clear();
+                    partition.lease = Lease::new(lease, self.holding.by_record);
                     partition.lease.on_seek(None);
-                    recreated.push((partition.name.clone(), partition.fetch.on_recreated(policy)));
+                    partition.high_watermark = None;
+                    recreated.push((partition.name.clone(), partition.fetch.on_recreated(lease, policy)));
                 }
                 partition.topic_id = topic.id;
             }
@@ -390,6 +396,21 @@ impl Assignment {
             partition.buffer.push(entry);
         }
         self.line_up(name);
+    }
+
+    /// A fetch of this partition brought batches, but none from its position on: the broker would answer the same at once.
+    pub(crate) fn on_nothing_new(
+        &mut self,
+        name: &TopicPartition,
+        asked: Asked,
+        now: Time,
+        pause: impl FnOnce(u32) -> Duration,
+    ) {
+        let current = |partition: &&mut Partition| partition.fetch.is_current(asked.generation, asked.position.offset);
+        if let Some(partition) = self.get_mut(name).filter(current) {
+            let pause = pause(partition.fetch.attempts() + 1);
+            partition.fetch.on_fetch_failed(now, pause);
+        }
     }
 
     /// A fetch of this partition was answered with an error by `broker`. Whether the metadata is in doubt.

@@ -1,5 +1,7 @@
 //! Which offsets may be committed, and which are without being asked. Pure.
 
+use milena_protocol::primitives::Uuid;
+
 use super::assignment::{Assignment, Partition, not_assigned};
 use super::lease::{FetchPosition, LeaseId};
 use super::offsets::Offsets;
@@ -31,6 +33,8 @@ pub(crate) struct ToCommit {
     pub(crate) partition: TopicPartition,
     pub(crate) next: FetchPosition,
     pub(crate) lease: LeaseId,
+    /// The topic, if it has an id: one created later with the same name is another.
+    pub(crate) topic_id: Uuid,
     /// As of when; a seek in between makes it history.
     clearings: u64,
 }
@@ -38,16 +42,16 @@ pub(crate) struct ToCommit {
 impl Partition {
     fn to_commit(&self, next: FetchPosition) -> ToCommit {
         let (lease, clearings) = (self.lease.id(), self.buffer.clearings());
-        ToCommit { partition: self.name.clone(), next, lease, clearings }
+        ToCommit { partition: self.name.clone(), next, lease, topic_id: self.topic_id, clearings }
     }
 }
 
 impl Assignment {
     /// # Errors
-    /// `PartitionLost` if one of these partitions is not owned any more under the lease that it was checked under.
-    pub(crate) fn check_leases(&self, offsets: &[ToCommit]) -> Result<()> {
-        let lost = |one: &&ToCommit| self.get(&one.partition).is_none_or(|partition| partition.lease.id() != one.lease);
-        offsets.iter().find(lost).map_or(Ok(()), |one| Err(not_assigned(&one.partition)))
+    /// `PartitionLost` if the partition is not owned any more under the lease that this was checked under.
+    pub(crate) fn check_lease(&self, offset: &ToCommit) -> Result<()> {
+        let owned = self.get(&offset.partition).is_some_and(|partition| partition.lease.id() == offset.lease);
+        if owned { Ok(()) } else { Err(not_assigned(&offset.partition)) }
     }
 
     /// What the application wants to commit, if it makes sense.
@@ -98,7 +102,7 @@ impl Assignment {
 
     /// These are committed.
     pub(crate) fn on_committed(&mut self, committed: &[ToCommit]) {
-        for ToCommit { partition, next, lease, clearings } in committed {
+        for ToCommit { partition, next, lease, clearings, .. } in committed {
             if let Ok(partition) = self.assigned(partition)
                 && partition.lease.id() == *lease
                 && partition.buffer.clearings() == *clearings

@@ -54,7 +54,7 @@ impl ConsumerControl {
         self.0.open()?;
         self.0.group("committing offsets")?;
         let offsets = self.0.lock().assignment.check(offsets)?;
-        let deadline = self.0.now() + self.0.api_timeout;
+        let deadline = self.0.now().saturating_add(self.0.api_timeout);
         self.0.commit(offsets, deadline).await
     }
 
@@ -69,8 +69,8 @@ impl ConsumerControl {
     /// The offsets may be stored all the same.
     pub async fn commit_done(&self) -> Result<()> {
         self.0.open()?;
-        let deadline = self.0.now() + self.0.api_timeout;
-        self.0.commit_done_so_far(deadline).await
+        let deadline = self.0.now().saturating_add(self.0.api_timeout);
+        self.0.commit_done_now(deadline).await
     }
 
     /// What the group has committed for each of these partitions, in their order: the next offset to read, or `None`. Asks the
@@ -88,7 +88,7 @@ impl ConsumerControl {
         for partition in partitions {
             self.0.cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
         }
-        let deadline = self.0.now() + self.0.api_timeout;
+        let deadline = self.0.now().saturating_add(self.0.api_timeout);
         let found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
         let of = |partition| found.get(partition).copied().flatten().map(|position| position.offset);
         Ok(partitions.iter().map(of).collect())

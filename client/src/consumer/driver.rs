@@ -37,7 +37,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
     let mut closing = shared.cluster.closing();
     let mut changes = shared.cluster.changes();
     let mut replies = Replies::new();
-    let mut commit_at = shared.commits_by_itself().then(|| shared.now() + shared.settings.auto_commit_interval);
+    let mut commit_at =
+        shared.commits_by_itself().then(|| shared.now().saturating_add(shared.settings.auto_commit_interval));
     let mut storing = false;
     let mut view_changed = true;
     loop {
@@ -68,9 +69,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         ask(&shared, &replies, now);
         shared.emit_events();
         if commit_at.is_some_and(|due| due <= now) {
-            commit_at = Some(now + shared.settings.auto_commit_interval);
+            commit_at = Some(now.saturating_add(shared.settings.auto_commit_interval));
             if !std::mem::replace(&mut storing, true) {
-                let (shared, deadline) = (shared.clone(), now + shared.api_timeout);
+                let (shared, deadline) = (shared.clone(), now.saturating_add(shared.api_timeout));
                 replies.push(Box::pin(async move { Reply::Stored(shared.commit_done(deadline).await) }));
             }
         }
@@ -176,7 +177,7 @@ fn ask(shared: &Arc<Shared>, replies: &Replies, now: Time) {
         }));
     }
     if let (false, Some(group)) = (committed.is_empty(), shared.group.clone()) {
-        let (cluster, deadline) = (shared.cluster.clone(), now + shared.api_timeout);
+        let (cluster, deadline) = (shared.cluster.clone(), now.saturating_add(shared.api_timeout));
         replies.push(Box::pin(async move {
             let partitions: Vec<_> = committed.iter().map(|asked| asked.partition.clone()).collect();
             let found = coordinator::fetch_committed(&cluster, &group, &partitions, deadline).await;

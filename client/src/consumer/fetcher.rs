@@ -1,5 +1,6 @@
 //! Fetches from one broker: one request at a time, independent of the other brokers. IO.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use milena_protocol::api::Request;
 use milena_protocol::frame::{decode_response, encode_request};
 use milena_protocol::messages::fetch::{FetchRequest, FetchResponse, PartitionData};
 use milena_protocol::primitives::Records;
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
 use super::assignment::{Asked, Retry, Wants};
 use super::fetch_budget::Charge;
@@ -38,6 +39,8 @@ pub(crate) struct Fetcher {
     not_before: Time,
     failures: u32,
     token: u64,
+    /// As of when it was last looked for something to fetch: what is due later was not seen yet.
+    looked: Cell<Time>,
 }
 
 struct InFlight {
@@ -59,6 +62,7 @@ impl Fetcher {
             not_before: Time::ZERO,
             failures: 0,
             token: 0,
+            looked: Cell::new(Time::ZERO),
         }
     }
 
@@ -106,6 +110,8 @@ impl Fetcher {
         self.session.fill(&mut request, wanted, version);
         let net = self.shared.cluster.net();
         let pieces = encode_request(version, correlation_id, &net.client_id, &request).map_err(|error| {
+            // The broker never hears of what the session takes it to know.
+            self.session.close();
             Error::new(ErrorKind::Protocol, format!("a Fetch cannot be written in version {version}"))
                 .with_source(error)
         })?;
@@ -113,13 +119,13 @@ impl Fetcher {
         let token = self.token;
         trace!(broker = self.broker, partitions = asked.len(), max_bytes, "fetch");
         self.in_flight = Some(InFlight { token, version, asked, _reserved: reserved });
-        Ok(Some(Outgoing { pieces, token, deadline: now + net.request_timeout, answered: true }))
+        Ok(Some(Outgoing { pieces, token, deadline: now.saturating_add(net.request_timeout), answered: true }))
     }
 
     /// Nothing for a while.
     fn pause(&mut self, now: Time) {
         self.failures = self.failures.saturating_add(1);
-        self.not_before = now + self.shared.cluster.retry_delay(self.failures);
+        self.not_before = now.saturating_add(self.shared.cluster.retry_delay(self.failures));
     }
 
     fn on_answer(&mut self, now: Time, in_flight: InFlight, response: FetchResponse) {
@@ -155,7 +161,7 @@ impl Fetcher {
                 // What was not asked for, or comes a second time, does not count.
                 let Some(asked) = asked.remove(&partition) else { continue };
                 if data.error_code.is_none() {
-                    read |= self.on_data(&partition, asked, data);
+                    read |= self.on_data(now, &partition, asked, data);
                 } else {
                     debug!(broker = self.broker, %partition, code = %data.error_code, "fetch failed");
                     refresh |= self.on_error(now, &partition, asked, &data);
@@ -175,10 +181,17 @@ impl Fetcher {
     }
 
     /// Whether there is something to read.
-    fn on_data(&self, partition: &TopicPartition, asked: Asked, data: PartitionData) -> bool {
+    fn on_data(&self, now: Time, partition: &TopicPartition, asked: Asked, data: PartitionData) -> bool {
         let records = data.records.map(Records::into_bytes).unwrap_or_default();
+        let is_empty = records.is_empty();
         let aborted = data.aborted_transactions.unwrap_or_default();
         let intake = self.shared.reading.sort_out(partition, asked.position, records, aborted);
+        if intake.entries.is_empty() && !is_empty {
+            warn!(broker = self.broker, %partition, offset = asked.position.offset, "only batches from before the position came");
+            let pause = |failures| self.shared.cluster.retry_delay(failures);
+            self.shared.lock().assignment.on_nothing_new(partition, asked, now, pause);
+            return false;
+        }
         let read = !intake.entries.is_empty();
         self.shared.lock().assignment.on_fetched(partition, asked, data.high_watermark, intake);
         read
@@ -197,12 +210,16 @@ impl Fetcher {
     }
 }
 
+/// A broker that is silent for longer than a long poll of this length may be frozen.
+const SUSPICIOUS: Duration = Duration::from_secs(2);
+
 impl RequestSource for Fetcher {
     fn address(&self) -> Option<Address> {
         self.shared.cluster.address(self.broker)
     }
 
     fn wants_connection(&self, now: Time) -> bool {
+        self.looked.set(now);
         now >= self.not_before && !self.shared.lock().assignment.wants(self.broker, now).wanted.is_empty()
     }
 
@@ -228,6 +245,7 @@ impl RequestSource for Fetcher {
     }
 
     fn next_request(&mut self, now: Time, correlation_id: i32) -> Option<Outgoing> {
+        self.looked.set(now);
         if now < self.not_before || self.in_flight.is_some() {
             return None;
         }
@@ -254,9 +272,16 @@ impl RequestSource for Fetcher {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let now = self.shared.now();
-        let deadline = self.shared.lock().assignment.next_deadline(now);
-        [Some(self.not_before).filter(|not_before| *not_before > now), deadline].into_iter().flatten().min()
+        let looked = self.looked.get();
+        let deadline = self.shared.lock().assignment.next_deadline(looked);
+        [Some(self.not_before).filter(|not_before| *not_before > looked), deadline].into_iter().flatten().min()
+    }
+
+    fn on_silence(&mut self) {
+        // A long poll is silent by itself.
+        if self.shared.settings.fetch_max_wait < SUSPICIOUS {
+            self.shared.cluster.request_refresh();
+        }
     }
 
     fn max_in_flight(&self) -> usize {

@@ -108,7 +108,7 @@ impl GroupMember {
             backoff: shared.cluster.retry_backoff(),
         };
         for topic in &topics {
-            shared.cluster.add_topic(topic);
+            shared.cluster.keep_topic(topic);
         }
         Self {
             shared: shared.clone(),
@@ -265,7 +265,7 @@ impl GroupMember {
             self.membership.on_commit_error(&identity, code, now);
         }
         if let Some(topics) = topics {
-            topics.iter().for_each(|topic| self.shared.cluster.add_topic(topic));
+            topics.iter().for_each(|topic| self.shared.cluster.keep_topic(topic));
             self.topics.clone_from(&topics);
             self.membership.subscribe(topics, now);
         }
@@ -331,7 +331,7 @@ impl GroupMember {
                     first.get(partition.topic()).is_some_and(|count| number >= *count)
                 };
                 self.shared.lock().assignment.add_committed(&partitions, self.listening.is_there(), new);
-                let deadline = now + self.shared.settings.max_poll_interval;
+                let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
                 self.listening.call(Call { told: Told::Assigned, partitions, reason, deadline });
                 // What is divided may have changed since.
                 self.membership.on_view(&view, now);
@@ -340,7 +340,7 @@ impl GroupMember {
             Action::Lost { partitions, reason } => {
                 warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
                 self.shared.lock().assignment.end_all();
-                let deadline = now + self.shared.settings.max_poll_interval;
+                let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
                 if self.handover.take().is_none() {
                     self.listening.call(Call { told: Told::Lost, partitions, reason, deadline });
                 }

@@ -349,7 +349,7 @@ impl Membership {
                 0 => Duration::ZERO,
                 failures => self.delay(failures),
             };
-            self.state = State::Outside { due: now + pause };
+            self.state = State::Outside { due: now.saturating_add(pause) };
         }
     }
 

@@ -124,12 +124,16 @@ pub(crate) struct ReadPosition {
     is_new: bool,
 }
 
+/// What was asked for a partition under one lease must not count under the next.
+fn first_generation(lease: LeaseId) -> u64 {
+    lease.0 << 32
+}
+
 impl ReadPosition {
     /// `is_new`: the partition appeared while its topic was being read.
     pub(crate) fn new(start: Position, lease: LeaseId, is_new: bool) -> Self {
         let state = State::Failed { position: -1 };
-        // What was asked for the partition under another lease must not count under this one.
-        let generation = lease.0 << 32;
+        let generation = first_generation(lease);
         let mut position = Self { state, generation, attempts: 0, checked_epoch: -1, is_new };
         position.seek(start);
         position
@@ -325,7 +329,7 @@ impl ReadPosition {
         if generation != self.generation {
             return;
         }
-        let not_before = now + pause;
+        let not_before = now.saturating_add(pause);
         self.attempts = self.attempts.saturating_add(1);
         self.state = match self.state {
             State::Resolving { wish } => State::Unresolved { wish, not_before },
@@ -337,25 +341,27 @@ impl ReadPosition {
     }
 
     /// The partition has this leader epoch now. A position under an older one may be beyond where the new leader's log begins to
-    /// differ (KIP-320).
+    /// differ (KIP-320). What is under way does not count any more.
     pub(crate) fn on_leader_epoch(&mut self, epoch: i32) {
         if epoch <= self.checked_epoch {
             return;
         }
         self.checked_epoch = epoch;
-        if let State::Fetching { position, .. } = self.state {
+        if let State::Fetching { position, .. } | State::Validating { position } = self.state {
             let not_before = Time::ZERO;
-            self.state = if (0..epoch).contains(&position.epoch) {
+            // What the leader of an older epoch was asked may be answered with what did not last.
+            self.renew(if (0..epoch).contains(&position.epoch) {
                 State::Unvalidated { position, not_before }
             } else {
                 State::Fetching { position, not_before }
-            };
+            });
         }
     }
 
-    /// A topic of the same name took its place: its leader epochs begin anew.
-    pub(crate) fn on_recreated(&mut self, policy: Option<Target>) -> Resolved {
+    /// A topic of the same name took its place, under another lease: its leader epochs begin anew.
+    pub(crate) fn on_recreated(&mut self, lease: LeaseId, policy: Option<Target>) -> Resolved {
         self.checked_epoch = -1;
+        self.generation = first_generation(lease);
         // What a new topic has is new, whatever the policy.
         self.reset(policy.map(|_| Target::Beginning))
     }
@@ -391,7 +397,7 @@ impl ReadPosition {
     /// Such an answer was an error that may pass.
     pub(crate) fn on_fetch_failed(&mut self, now: Time, pause: Duration) {
         if let State::Fetching { not_before, .. } = &mut self.state {
-            *not_before = now + pause;
+            *not_before = now.saturating_add(pause);
             self.attempts = self.attempts.saturating_add(1);
         }
     }

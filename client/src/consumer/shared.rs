@@ -12,8 +12,9 @@ use tracing::{error, warn};
 
 use super::assignment::{Assignment, not_assigned};
 use super::batch::{Batch, ConsumerRecord};
+use super::commit_queue::{Commit, CommitQueue};
 use super::commits::{CommitPolicy, ToCommit};
-use super::coordinator::{self, Committer};
+use super::coordinator::Committer;
 use super::event::ConsumerEvent;
 use super::fetch_budget::FetchBudget;
 use super::fetch_buffer::Undecoded;
@@ -53,8 +54,7 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// The last read ended in an error, which may come again at once.
     failed: AtomicBool,
-    /// Commits go one after the other: a retry of an old one must not overtake a new one.
-    commits: tokio::sync::Mutex<()>,
+    pub(crate) commits: CommitQueue,
     on_event: Option<OnEvent>,
     pub(crate) releases: Arc<Releases>,
     /// Whether the group divides the partitions, rather than the application.
@@ -129,7 +129,7 @@ impl Shared {
                 ended: AtomicBool::new(false),
                 closed: AtomicBool::new(false),
                 failed: AtomicBool::new(false),
-                commits: tokio::sync::Mutex::new(()),
+                commits: CommitQueue::default(),
                 on_event,
             }
         })
@@ -181,10 +181,15 @@ impl Shared {
         self.abandon();
     }
 
+    /// Whether the application closed the consumer.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// # Errors
     /// If nothing can be changed any more.
     pub(crate) fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(Error::closed("consumer"));
         }
         if self.cluster.is_closed() { Err(Error::closed("client")) } else { Ok(()) }
@@ -192,7 +197,7 @@ impl Shared {
 
     /// Waits until every partition knows where to read, or that it cannot know.
     pub(crate) async fn until_settled(&self) -> Result<()> {
-        let deadline = self.now() + self.api_timeout;
+        let deadline = self.now().saturating_add(self.api_timeout);
         loop {
             {
                 let mut state = self.lock();
@@ -335,32 +340,48 @@ impl Shared {
         })
     }
 
-    /// Stores offsets, in the order of the calls.
-    pub(crate) async fn commit(&self, offsets: Vec<ToCommit>, deadline: Time) -> Result<()> {
-        self.store(|_| offsets, deadline).await
+    /// Stores what the application says, in the order of the calls.
+    pub(crate) async fn commit(self: &Arc<Self>, offsets: Vec<ToCommit>, deadline: Time) -> Result<()> {
+        self.store(Commit::These(offsets), true, deadline).await
+    }
+
+    /// Stores what is done and not stored yet, because the application asked for it.
+    pub(crate) async fn commit_done_now(self: &Arc<Self>, deadline: Time) -> Result<()> {
+        self.store(Commit::Done, true, deadline).await
     }
 
     /// Stores what is done under the policy and not stored yet.
-    pub(crate) async fn commit_done(&self, deadline: Time) -> Result<()> {
+    pub(crate) async fn commit_done(self: &Arc<Self>, deadline: Time) -> Result<()> {
         match self.commits_by_itself() {
-            true => self.commit_done_so_far(deadline).await,
+            true => self.store(Commit::Done, false, deadline).await,
             false => Ok(()),
         }
     }
 
-    /// The same whatever the policy.
-    pub(crate) async fn commit_done_so_far(&self, deadline: Time) -> Result<()> {
-        self.store(|assignment| assignment.done(), deadline).await
+    /// As whom to commit. What is not owned any more is taken out of `offsets`, and `lost` hears of it.
+    pub(crate) fn committer(&self, offsets: &mut Vec<ToCommit>, mut lost: impl FnMut(Error)) -> Committer {
+        let state = self.lock();
+        let committer = match &state.member.committer {
+            None if self.subscribes => None,
+            None => Some(Committer::Nobody),
+            Some(member) => Some(member.clone()),
+        };
+        offsets.retain(|offset| {
+            let owned = match &committer {
+                Some(_) => state.assignment.check_lease(offset),
+                None => Err(not_assigned(&offset.partition)),
+            };
+            owned.map_err(&mut lost).is_ok()
+        });
+        committer.unwrap_or(Committer::Nobody)
     }
 
-    /// As whom to commit these.
-    fn committer(&self, offsets: &[ToCommit]) -> Result<Committer> {
-        let state = self.lock();
-        state.assignment.check_leases(offsets)?;
-        match (&state.member.committer, offsets.first()) {
-            (Some(member), _) => Ok(member.clone()),
-            (None, Some(offset)) if self.subscribes => Err(not_assigned(&offset.partition)),
-            (None, _) => Ok(Committer::Nobody),
+    /// A commit failed; perhaps because the group went on without this member.
+    pub(crate) fn on_refused_commit(&self, error: &Error) {
+        if let (true, ErrorKind::PartitionLost, Some(code)) = (self.subscribes, error.kind(), error.code()) {
+            let mut state = self.lock();
+            state.member.refused = state.member.committer.clone().map(|committer| (committer, code));
+            self.driver.notify_one();
         }
     }
 
@@ -369,35 +390,6 @@ impl Shared {
             CommitPolicy::Returned | CommitPolicy::Acked => self.group.is_some(),
             CommitPolicy::Manual => false,
         }
-    }
-
-    /// `what` is asked when it is this commit's turn: what is done must not undo what was said meanwhile.
-    async fn store(&self, what: impl FnOnce(&Assignment) -> Vec<ToCommit>, deadline: Time) -> Result<()> {
-        let group = self.group("committing offsets")?;
-        let turn = tokio::select! {
-            biased;
-            turn = self.commits.lock() => turn,
-            () = self.cluster.net().sleep_until(Some(deadline)) => {
-                let text = format!("committing offsets of group \"{group}\" was not done in time: earlier commits still wait");
-                return Err(Error::new(ErrorKind::TimedOut, text));
-            }
-        };
-        let offsets = what(&self.lock().assignment);
-        if !offsets.is_empty() {
-            let committer = || self.committer(&offsets);
-            let stored = coordinator::commit(&self.cluster, &group, &offsets, &committer, deadline).await;
-            if let Err(error) = &stored
-                && let (true, ErrorKind::PartitionLost, Some(code)) = (self.subscribes, error.kind(), error.code())
-            {
-                let mut state = self.lock();
-                state.member.refused = state.member.committer.clone().map(|committer| (committer, code));
-                self.driver.notify_one();
-            }
-            stored?;
-            self.lock().assignment.on_committed(&offsets);
-        }
-        drop(turn);
-        Ok(())
     }
 
     /// Tells the application's callback what happened.

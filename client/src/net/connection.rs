@@ -10,6 +10,7 @@ use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::sync::Notify;
@@ -23,6 +24,9 @@ use super::window::Window;
 use super::{Address, Net};
 use crate::clock::Time;
 use crate::error::{Error, ErrorKind, Result};
+
+/// After how long without an answer a broker is suspected.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Where a connection gets its requests from, and brings the answers to.
 pub(crate) trait RequestSource: Send + 'static {
@@ -52,6 +56,9 @@ pub(crate) trait RequestSource: Send + 'static {
 
     /// How many requests may wait for an answer.
     fn max_in_flight(&self) -> usize;
+
+    /// The broker has not answered for some seconds. It may be frozen, and others may know more.
+    fn on_silence(&mut self) {}
 }
 
 /// A request on its way to the socket.
@@ -147,12 +154,26 @@ async fn serve<S: RequestSource>(
 ) -> Option<Error> {
     let mut window = Window::default();
     let mut outgoing: VecDeque<Bytes> = VecDeque::new();
+    // Something was not written yet, or not flushed.
+    let mut unsent = false;
+    // When the connection was last used, and when the oldest request that waits began to be the oldest.
+    let (mut used, mut heard) = (net.now(), net.now());
     let mut woken = Box::pin(wake.notified());
     loop {
         if source.is_closed() {
             return None;
         }
         let now = net.now();
+        if window.len() == 0 && !unsent && used.saturating_add(net.max_idle) <= now {
+            return Some(Error::new(
+                ErrorKind::Transport,
+                format!("connection to {address} was idle (connections.max.idle.ms)"),
+            ));
+        }
+        if window.len() > 0 && heard.saturating_add(SILENCE) <= now {
+            heard = now;
+            source.on_silence();
+        }
         if window.deadline().is_some_and(|deadline| deadline <= now) {
             return Some(Error::new(
                 ErrorKind::TimedOut,
@@ -160,20 +181,28 @@ async fn serve<S: RequestSource>(
             ));
         }
         // A request that cannot be written yet is better batched some more.
-        while outgoing.is_empty() && window.len() < source.max_in_flight() {
+        while !unsent && window.len() < source.max_in_flight() {
             let Some(request) = source.next_request(now, window.correlation_id()) else { break };
+            if window.len() == 0 {
+                heard = now;
+            }
+            used = now;
             window.on_sent(request.token, request.deadline, request.answered);
             outgoing.extend(request.pieces);
-            if let Poll::Ready(Err(error)) =
-                poll_fn(|context| Poll::Ready(poll_write(io, &mut outgoing, context))).await
-            {
-                return Some(broken(address, &window, error));
+            match poll_fn(|context| Poll::Ready(poll_write(io, &mut outgoing, context))).await {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Some(broken(address, &window, error)),
+                Poll::Pending => unsent = true,
             }
         }
-        let may_send = outgoing.is_empty() && window.len() < source.max_in_flight();
+        let may_send = !unsent && window.len() < source.max_in_flight();
         // One that has passed was just used: asking again at once would bring nothing, and starve the socket.
         let source_deadline = source.next_deadline().filter(|deadline| may_send && *deadline > now);
-        let deadline = [window.deadline(), source_deadline].into_iter().flatten().min();
+        let own_deadline = match window.len() {
+            0 => used.saturating_add(net.max_idle),
+            _ => heard.saturating_add(SILENCE),
+        };
+        let deadline = [window.deadline(), source_deadline, Some(own_deadline)].into_iter().flatten().min();
         let mut timer = pin!(net.sleep_until(deadline));
 
         let event = poll_fn(|context| {
@@ -183,9 +212,7 @@ async fn serve<S: RequestSource>(
             if let Poll::Ready(frame) = reader.poll_frame(io, context) {
                 return Poll::Ready(Event::Frame(frame));
             }
-            if !outgoing.is_empty()
-                && let Poll::Ready(written) = poll_write(io, &mut outgoing, context)
-            {
+            if unsent && let Poll::Ready(written) = poll_write(io, &mut outgoing, context) {
                 return Poll::Ready(Event::Written(written));
             }
             if woken.as_mut().poll(context).is_ready() {
@@ -195,9 +222,11 @@ async fn serve<S: RequestSource>(
             Poll::Pending
         });
         match event.await {
-            Event::Timer | Event::Woken | Event::Written(Ok(())) => {}
+            Event::Timer | Event::Woken => {}
+            Event::Written(Ok(())) => unsent = false,
             Event::Written(Err(error)) => return Some(broken(address, &window, error)),
             Event::Frame(Ok(frame)) => {
+                (used, heard) = (net.now(), net.now());
                 if let Err(error) = on_frame(net, source, &mut window, address, frame) {
                     return Some(error);
                 }

@@ -59,6 +59,9 @@ async fn exchange(
             Error::new(ErrorKind::Transport, format!("cannot write to {address}: {error}")).with_source(error)
         })?;
     }
+    io.flush().await.map_err(|error| {
+        Error::new(ErrorKind::Transport, format!("cannot write to {address}: {error}")).with_source(error)
+    })?;
     let frame = poll_fn(|context| reader.poll_frame(io, context)).await;
     let mut window = Window::default();
     window.on_sent(0, Default::default(), true);

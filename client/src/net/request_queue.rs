@@ -63,6 +63,7 @@ impl RequestQueue {
         let source = Source {
             shared: shared.clone(),
             address: Box::new(address),
+            patience: net.request_timeout,
             versions: None,
             in_flight: BTreeMap::new(),
             next_token: 0,
@@ -84,7 +85,7 @@ impl RequestQueue {
         at_most: i16,
         build: impl FnOnce(i16) -> R + Send + 'static,
     ) -> Result<Response<R::Response>> {
-        let deadline = self.net.now() + timeout;
+        let deadline = self.net.now().saturating_add(timeout);
         let answer = self.enqueue::<R>(deadline, at_most, build);
         tokio::select! {
             biased;
@@ -156,6 +157,8 @@ impl Shared {
 struct Source {
     shared: Arc<Shared>,
     address: Box<dyn Fn() -> Option<Address> + Send>,
+    /// `request.timeout.ms`.
+    patience: Duration,
     versions: Option<BrokerVersions>,
     in_flight: BTreeMap<u64, (i16, oneshot::Sender<Answer>)>,
     next_token: u64,
@@ -208,6 +211,8 @@ impl RequestSource for Source {
                     let token = self.next_token;
                     self.next_token += 1;
                     self.in_flight.insert(token, (version, answer));
+                    // A caller in a hurry gives up by itself, and must not break the connection under the others.
+                    let deadline = deadline.max(now.saturating_add(self.patience));
                     return Some(Outgoing { pieces, token, deadline, answered: true });
                 }
                 Err(error) => drop(answer.send(Err(error))),

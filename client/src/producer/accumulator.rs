@@ -52,6 +52,8 @@ pub(crate) struct Accumulator {
     max_batch: usize,
     /// How many batches were stamped in this epoch.
     stamped: usize,
+    /// The next batch is the first one of a new epoch.
+    begins_anew: bool,
     next_token: u64,
 }
 
@@ -100,6 +102,7 @@ impl Accumulator {
             batches: VecDeque::new(),
             sequencer: Sequencer::default(),
             stamped: 0,
+            begins_anew: false,
             next_token: 0,
         }
     }
@@ -147,7 +150,7 @@ impl Accumulator {
             Candidate::Queued(index) => self.batches.get(index).map(|batch| batch.not_before),
             Candidate::Open => self.open.as_ref().map(|open| {
                 let full = open.len() >= self.limits.batch_size;
-                if self.hurry || full { Time::ZERO } else { open.created + self.limits.linger }
+                if self.hurry || full { Time::ZERO } else { open.created.saturating_add(self.limits.linger) }
             }),
         }
     }
@@ -196,7 +199,7 @@ impl Accumulator {
     /// When the oldest batch runs out of time.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let queued = self.batches.iter().find(|batch| !batch.expired).map(|batch| batch.deadline);
-        queued.or_else(|| self.open.as_ref().map(|open| open.created + self.limits.delivery_timeout))
+        queued.or_else(|| self.open.as_ref().map(|open| open.created.saturating_add(self.limits.delivery_timeout)))
     }
 
     /// How many bytes the next batch would have.
@@ -214,8 +217,7 @@ impl Accumulator {
             return Next::Nothing;
         };
         let unknown = |batch: &Batch| batch.maybe_written || is_in_flight(batch);
-        let begins_anew = self.sequencer.has_gap() && !self.batches.iter().any(unknown);
-        if begins_anew {
+        if self.sequencer.has_gap() && !self.batches.iter().any(unknown) {
             for batch in &mut self.batches {
                 batch.stamp = None;
             }
@@ -223,6 +225,7 @@ impl Accumulator {
             if self.sequencer.begin_anew() == Anew::NeedsProducerId {
                 return Next::NeedsProducerId;
             }
+            self.begins_anew = true;
         }
         let index = match candidate {
             Candidate::Queued(index) => index,
@@ -249,7 +252,12 @@ impl Accumulator {
             self.stamped += 1;
         }
         batch.state = State::InFlight { token };
-        Next::Send(Sending { token, pieces: batch.wire(), len: batch.len(), begins_anew })
+        Next::Send(Sending {
+            token,
+            pieces: batch.wire(),
+            len: batch.len(),
+            begins_anew: std::mem::take(&mut self.begins_anew),
+        })
     }
 
     fn freeze_open(&mut self) {

@@ -92,7 +92,7 @@ impl OpenBatch {
             prepared: false,
             bytes: self.bytes,
             uncompressed: self.bytes,
-            deadline: self.created + delivery_timeout,
+            deadline: self.created.saturating_add(delivery_timeout),
             outcome: self.outcome,
             first: 0,
             stamp: None,
@@ -168,6 +168,7 @@ impl Batch {
             self.header.attributes = Attributes::default().with_compression(compression);
             self.bytes = body.len();
             let reservations = std::mem::take(&mut self.reservations);
+            self.body.clear();
             self.body = vec![Bytes::from_owner(Replacement::new(body, reservations))];
         }
     }

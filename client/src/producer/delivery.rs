@@ -201,7 +201,7 @@ impl Delivery {
         let result = match result {
             Ok(batch) => Ok(Receipt {
                 partition: self.outcome.partition.clone(),
-                offset: batch.base_offset.map(|base| base + i64::from(index)),
+                offset: batch.base_offset.map(|base| base.saturating_add(i64::from(index))),
                 timestamp: from_millis(batch.log_append_time.unwrap_or(self.timestamp)),
             }),
             Err(failure) => {

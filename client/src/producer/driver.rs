@@ -11,8 +11,18 @@ use super::shared::Shared;
 use crate::clock::Time;
 use crate::error::{Error, ErrorKind, Result};
 
+/// However the task ends, nobody waits for ever.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Runs until the producer is closed and everything is settled.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    let _ending = Ending(shared.clone());
     let net = shared.cluster.net().clone();
     let mut changes = shared.cluster.changes();
     let mut closing = shared.cluster.closing();
@@ -120,5 +130,8 @@ async fn producer_id(shared: &Shared) -> Result<Identity> {
     let patience = cluster.net().request_timeout.min(Duration::from_secs(5));
     let response = cluster.call::<InitProducerIdRequest>(broker, patience, build).await?.body;
     response.error_code.ok().map_err(|code| Error::broker("asking for a producer id", code, broker))?;
+    if response.producer_id < 0 || response.producer_epoch < 0 {
+        return Err(Error::new(ErrorKind::Protocol, format!("broker {broker} gave a producer id below 0")));
+    }
     Ok(Identity { producer_id: response.producer_id, epoch: response.producer_epoch })
 }

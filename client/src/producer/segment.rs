@@ -101,7 +101,9 @@ impl Replacement {
     pub(crate) fn new(bytes: Bytes, reservations: Vec<Arc<Reservation>>) -> Self {
         let mut needed = bytes.len();
         for reservation in &reservations {
-            needed -= reservation.shrink_to(needed).min(needed);
+            // What another batch lives in too is freed with the last of them.
+            let kept = if Arc::strong_count(reservation) == 1 { reservation.shrink_to(needed) } else { needed };
+            needed -= kept.min(needed);
         }
         Self { bytes, _reservations: reservations }
     }

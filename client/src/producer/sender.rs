@@ -207,7 +207,11 @@ impl Sender {
 
 impl RequestSource for Sender {
     fn address(&self) -> Option<Address> {
-        self.shared.cluster.address(self.lane.broker)
+        let address = self.shared.cluster.address(self.lane.broker);
+        if address.is_none() && self.lane.agenda.first_due().is_some() {
+            self.shared.cluster.request_refresh();
+        }
+        address
     }
 
     fn wants_connection(&self, now: Time) -> bool {
@@ -321,5 +325,9 @@ impl RequestSource for Sender {
 
     fn max_in_flight(&self) -> usize {
         self.shared.settings.max_in_flight
+    }
+
+    fn on_silence(&mut self) {
+        self.shared.cluster.request_refresh();
     }
 }

@@ -1,6 +1,7 @@
 //! What the handles, the driver and the lanes of one producer share. IO.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use milena_protocol::compression::Compressor;
 use tokio::sync::{Notify, watch};
+use tracing::error;
 
 use super::accumulator::{Accumulator, Limits, Settled};
 use super::delivery::{Outcome, Tally, Unawaited};
@@ -163,22 +165,24 @@ impl Shared {
             Some(topic) => topic.clone(),
             None => {
                 let sticky = Sticky::new(lock(&self.entropy).fork());
-                let topic = TopicState::new(view.name.clone(), view.id, sticky);
+                let topic = TopicState::new(view.name.clone(), view.id, sticky, self.limits.clone());
                 topics.insert(view.name.clone(), topic.clone());
                 self.topics.store(Arc::new(topics));
                 topic
             }
         };
-        self.grow(&topic, view);
+        let grown = self.grow(&topic, view);
         drop(guard);
-        self.update_leaders(&topic, &self.cluster.view());
+        grown.iter().for_each(|event| self.tell(event));
+        self.update_leaders(&topic);
         topic
     }
 
-    fn grow(&self, topic: &TopicState, view: &TopicView) {
+    /// Gives the topic the partitions that it has by now. What is to be told of it, without any lock held.
+    fn grow(&self, topic: &TopicState, view: &TopicView) -> Option<ProducerEvent> {
         let known = topic.partitions.load();
         if view.partitions.len() <= known.len() {
-            return;
+            return None;
         }
         let before = known.len();
         let mut partitions = Vec::clone(&known);
@@ -193,9 +197,7 @@ impl Shared {
         }
         let count = partitions.len();
         topic.partitions.store(Arc::new(partitions));
-        if before > 0 {
-            self.tell(&ProducerEvent::PartitionsAdded { topic: topic.name.clone(), partitions: count });
-        }
+        (before > 0).then(|| ProducerEvent::PartitionsAdded { topic: topic.name.clone(), partitions: count })
     }
 
     /// The metadata changed: partitions follow their leaders, topics grow or turn out to be other ones.
@@ -206,9 +208,10 @@ impl Shared {
                 self.on_recreated(topic, seen);
             } else {
                 let guard = lock(&self.changing);
-                self.grow(topic, seen);
+                let grown = self.grow(topic, seen);
                 drop(guard);
-                self.update_leaders(topic, view);
+                grown.iter().for_each(|event| self.tell(event));
+                self.update_leaders(topic);
             }
         }
         // A broker that was gone may be back, at another address.
@@ -237,7 +240,10 @@ impl Shared {
         self.add_topic(new);
     }
 
-    fn update_leaders(self: &Arc<Self>, topic: &TopicState, view: &ClusterView) {
+    fn update_leaders(self: &Arc<Self>, topic: &TopicState) {
+        // One after the other and by the latest view, so that an older one never has the last word.
+        let _turn = lock(&self.changing);
+        let view = self.cluster.view();
         for partition in topic.partitions.load().iter() {
             let leader = view.partition(&partition.name).and_then(|partition| partition.leader);
             let mut state = partition.lock();
@@ -338,8 +344,9 @@ impl Shared {
     }
 
     pub(crate) fn tell(&self, event: &ProducerEvent) {
-        if let Some(events) = &self.events {
-            events(event);
+        let Some(events) = &self.events else { return };
+        if catch_unwind(AssertUnwindSafe(|| events(event))).is_err() {
+            error!(?event, "the producer's event listener panicked");
         }
     }
 

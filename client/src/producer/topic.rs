@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use milena_protocol::primitives::Uuid;
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, Limits};
 use super::lane::Lane;
 use super::partitioner::Sticky;
 use crate::clock::Time;
@@ -42,14 +42,21 @@ pub(crate) struct TopicState {
     /// By number. Only ever grows.
     pub(crate) partitions: ArcSwap<Vec<Arc<Partition>>>,
     pub(crate) sticky: Mutex<Sticky>,
+    /// What the partitions of one producer share: a handle of another producer is told by it.
+    limits: Arc<Limits>,
     /// Another topic has its name now.
     replaced: AtomicBool,
 }
 
 impl TopicState {
-    pub(crate) fn new(name: Arc<str>, id: Uuid, sticky: Sticky) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, id: Uuid, sticky: Sticky, limits: Arc<Limits>) -> Arc<Self> {
         let (partitions, sticky) = (ArcSwap::default(), Mutex::new(sticky));
-        Arc::new(Self { name, id, partitions, sticky, replaced: AtomicBool::new(false) })
+        Arc::new(Self { name, id, partitions, sticky, limits, replaced: AtomicBool::new(false) })
+    }
+
+    /// Whether it belongs to the producer with these limits.
+    pub(crate) fn belongs_to(&self, limits: &Arc<Limits>) -> bool {
+        Arc::ptr_eq(&self.limits, limits)
     }
 
     pub(crate) fn is_replaced(&self) -> bool {

@@ -3,11 +3,13 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 
 mod cancellation;
+mod consumer_regressions;
 mod determinism;
 mod faults;
 mod group_cancellation;
 mod groups;
 mod members;
+mod producer_regressions;
 mod reading;
 mod trouble;
 mod world;

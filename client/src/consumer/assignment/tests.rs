@@ -376,6 +376,36 @@ fn a_topic_created_anew_is_read_from_its_beginning() {
 }
 
 #[test]
+fn what_was_read_of_a_topic_cannot_be_committed_in_its_successor() {
+    let mut reader = Reader::new(&[Position::Offset(0)]);
+    reader.fetch(0, &[three(0)]);
+    let record = reader.next().unwrap();
+    let checked = reader.assignment.check(&Offsets::from(&record)).unwrap();
+    let late = reader.asked(0).unwrap();
+    reader.assignment.on_view(&view(2, 0, 1), Some(Target::Beginning));
+
+    assert!(reader.refused(&record).contains("t-0 is not assigned"), "another lease");
+    assert_eq!(reader.assignment.check_lease(&checked[0]).unwrap_err().kind(), ErrorKind::PartitionLost);
+    assert!(reader.refused(Offsets::at(name(0), 1)).contains("nothing beyond"));
+    reader.bring(0, late, &[three(3)]);
+    assert_eq!(reader.rest(), []);
+}
+
+#[test]
+fn batches_from_before_the_position_are_not_fetched_again_at_once() {
+    let mut reader = Reader::new(&[Position::Offset(50)]);
+    let asked = reader.asked(0).unwrap();
+    let intake = READING.sort_out(&name(0), asked.position, three(0).into(), vec![]);
+    assert!(intake.entries.is_empty() && intake.next == asked.position);
+    let second = Duration::from_secs(1);
+    reader.assignment.on_nothing_new(&name(0), asked, Time::ZERO, |failures| failures * second);
+
+    assert_eq!(reader.asked(0), None);
+    assert_eq!(reader.assignment.next_deadline(Time::ZERO), Some(second));
+    assert_eq!(reader.assignment.wants(BROKER, second).asked.remove(&name(0)), Some(asked));
+}
+
+#[test]
 fn a_partition_of_which_enough_waits_is_left_out_until_room_is_made() {
     let mut reader = Reader::new(&[Position::Offset(0), Position::Offset(0)]);
     let batches: Vec<_> = (0..6).map(|index| three(3 * index)).collect();
@@ -542,7 +572,7 @@ fn what_goes_can_be_finished_until_it_is_gone() {
     reader.assignment.end_all();
     reader.assignment.add([(name(0), Position::Offset(0))]);
     assert!(reader.refused(&second).contains("t-0 is not assigned"), "another lease");
-    assert_eq!(reader.assignment.check_leases(&checked).unwrap_err().kind(), ErrorKind::PartitionLost);
+    assert_eq!(reader.assignment.check_lease(&checked[0]).unwrap_err().kind(), ErrorKind::PartitionLost);
     reader.assignment.on_committed(&checked);
     assert_eq!(second.value(), Some(&b"v1"[..]), "it stays readable");
     assert!(!reader.assignment.is_held());

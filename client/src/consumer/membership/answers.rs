@@ -356,13 +356,13 @@ impl Membership {
             failures => self.delay(failures),
         };
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Outside { due: now + pause };
+        self.state = State::Outside { due: now.saturating_add(pause) };
     }
 
     fn join_later(&mut self, now: Time) {
         self.failures = self.failures.saturating_add(1);
         let pause = self.delay(self.failures);
-        self.state = State::Outside { due: now + pause };
+        self.state = State::Outside { due: now.saturating_add(pause) };
     }
 }
 

@@ -65,7 +65,7 @@ impl CoordinatorSearch {
 
     pub(super) fn on_not_found(&mut self, now: Time, backoff: Backoff, entropy: &mut Entropy) {
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Unknown { due: now + backoff.delay(self.failures, entropy), wrong: None };
+        self.state = State::Unknown { due: now.saturating_add(backoff.delay(self.failures, entropy)), wrong: None };
     }
 
     /// What was known has proved wrong.

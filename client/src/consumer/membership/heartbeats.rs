@@ -39,7 +39,7 @@ impl Heartbeats {
     pub(super) fn start(&mut self, now: Time) {
         self.alive = now;
         self.failures = 0;
-        self.state = State::Due(now + self.interval);
+        self.state = State::Due(now.saturating_add(self.interval));
     }
 
     /// A coordinator was found. What is due stays due.
@@ -82,7 +82,7 @@ impl Heartbeats {
 
     pub(super) fn on_failed(&mut self, now: Time, backoff: Backoff, entropy: &mut Entropy) {
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Due(now + backoff.delay(self.failures, entropy).min(self.interval));
+        self.state = State::Due(now.saturating_add(backoff.delay(self.failures, entropy).min(self.interval)));
     }
 
     /// When the coordinator will have been silent for too long.

@@ -150,3 +150,33 @@ fn a_partition_that_appeared_later_begins_at_its_beginning() {
         assert_eq!(position.next_question(Time::ZERO).map(|question| question.ask), Some(ask));
     }
 }
+
+#[test]
+fn an_answer_of_the_old_leader_does_not_count_under_the_new_one() {
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
+    position.on_leader_epoch(3);
+    let asked = position.generation();
+    position.on_leader_epoch(4);
+    assert!(!position.is_current(asked, 5), "its log need not be the new leader's, even if nothing was read yet");
+
+    position.on_fetched(at(20, 4));
+    let asked = position.generation();
+    position.on_leader_epoch(5);
+    let question = ask(&mut position);
+    position.on_epoch_end(question.generation, at(20, 4), None);
+    assert_eq!(position.fetch_from(Time::ZERO), Some(at(20, 4)));
+    assert!(!position.is_current(asked, 20));
+}
+
+#[test]
+fn what_one_leader_validated_does_not_count_under_the_next() {
+    let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
+    position.on_leader_epoch(3);
+    position.on_fetched(at(20, 3));
+    position.on_leader_epoch(4);
+    let question = ask(&mut position);
+    position.on_leader_epoch(5);
+    assert_eq!(position.on_epoch_end(question.generation, at(20, 3), None), Resolved::Nothing);
+    assert_eq!(position.fetch_from(Time::ZERO), None);
+    assert_eq!(ask(&mut position).ask, Ask::EpochEnd(3));
+}

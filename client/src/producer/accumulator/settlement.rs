@@ -95,9 +95,10 @@ impl Accumulator {
             Verdict::Unknown => batch.maybe_written = true,
             Verdict::NotYet => {}
             Verdict::OutOfSequence => {
-                // The broker would have recognised the batch if it had it, for it remembers as many as we have in flight.
-                batch.maybe_written = false;
                 if index == 0 {
+                    // The broker would have recognised the batch if it had it, for it remembers as many as we have in flight. With
+                    // something before it, a copy of it on a lost connection could still come to be written.
+                    batch.maybe_written = false;
                     // Nothing before it is unsettled, so what is missing will not come: the broker lost its state, or we gave
                     // something up.
                     self.sequencer.on_gap();
@@ -150,7 +151,7 @@ impl Accumulator {
 
     /// Gives up what is out of time (`delivery.timeout.ms`).
     pub(crate) fn expire(&mut self, now: Time) -> Vec<Settled> {
-        if self.open.as_ref().is_some_and(|open| open.created + self.limits.delivery_timeout <= now) {
+        if self.open.as_ref().is_some_and(|open| open.created.saturating_add(self.limits.delivery_timeout) <= now) {
             self.freeze_open();
         }
         let timeout = self.limits.delivery_timeout;
