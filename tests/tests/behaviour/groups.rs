@@ -4,6 +4,7 @@ mod acks;
 mod assignors;
 mod lifetimes;
 mod listening;
+mod mixed;
 mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet};
