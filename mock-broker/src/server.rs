@@ -16,7 +16,7 @@ use bytes::Bytes;
 use milena_protocol::ApiKey;
 use milena_protocol::frame::RequestHeader;
 use milena_protocol::primitives::Decoder;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -78,7 +78,7 @@ struct Open {
 struct Ticketed {
     origin: Origin,
     killed: oneshot::Receiver<Infallible>,
-    frozen: watch::Receiver<bool>,
+    frozen: Arc<door::Frozen>,
 }
 
 /// Why a broker does not look at a request.

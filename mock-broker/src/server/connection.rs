@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 
+use super::door::Frozen;
 use super::wire::Wire;
 use super::{Refusal, Shared, Ticketed};
 use crate::core::{Origin, Outcome};
@@ -38,7 +38,7 @@ struct Connection<S> {
     shared: Arc<Shared>,
     wire: Wire<S>,
     origin: Origin,
-    frozen: watch::Receiver<bool>,
+    frozen: Arc<Frozen>,
 }
 
 /// Why a connection came to its end.
@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if frame.is_empty() {
             return Ok(());
         }
-        self.thawed().await;
+        self.frozen.thaw().await;
         let Origin { broker, connection, .. } = self.origin;
         self.shared.journal.trace(self.shared.now(), broker, connection, Event::Response(&frame));
         self.wire.write(&mut frame).await
@@ -118,16 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             match attempt(&self.origin) {
                 Ok(done) => return Some(done),
-                Err(Refusal::Frozen) => self.thawed().await,
+                Err(Refusal::Frozen) => self.frozen.thaw().await,
                 Err(Refusal::Gone) => return None,
             }
-        }
-    }
-
-    async fn thawed(&mut self) {
-        if self.frozen.wait_for(|frozen| !frozen).await.is_err() {
-            // The cluster is being taken apart, and this task with it.
-            std::future::pending().await
         }
     }
 

@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::{Shared, Ticketed};
@@ -22,10 +23,42 @@ pub(crate) struct Door {
     /// None if connections come over pipes only.
     address: Option<SocketAddr>,
     place: Place,
-    frozen: watch::Sender<bool>,
+    frozen: Arc<Frozen>,
     /// How often it has been opened: what accepts for an earlier time must not go on.
     openings: u64,
     accepting: Option<AbortHandle>,
+}
+
+/// Whether a broker is frozen. Those who wait for the thaw are woken in the order in which they began to: tokio's watch channel
+/// draws that order by chance, and one seed would not give one run.
+#[derive(Default)]
+pub(crate) struct Frozen {
+    frozen: AtomicBool,
+    thawed: Notify,
+}
+
+impl Frozen {
+    fn is_set(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
+    }
+
+    fn set(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::Release);
+        if !frozen {
+            self.thawed.notify_waiters();
+        }
+    }
+
+    /// Waits until the broker is not frozen.
+    pub(super) async fn thaw(&self) {
+        loop {
+            let thawed = self.thawed.notified();
+            if !self.is_set() {
+                return;
+            }
+            thawed.await;
+        }
+    }
 }
 
 enum Place {
@@ -38,8 +71,7 @@ enum Place {
 impl Door {
     pub(crate) fn new(listener: Option<TcpListener>) -> io::Result<Self> {
         let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        let (frozen, _) = watch::channel(false);
-        Ok(Self { address, place: Place::Open(listener), frozen, openings: 0, accepting: None })
+        Ok(Self { address, place: Place::Open(listener), frozen: Arc::default(), openings: 0, accepting: None })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -47,15 +79,15 @@ impl Door {
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
-        *self.frozen.borrow()
+        self.frozen.is_set()
     }
 
     pub(crate) fn freeze(&mut self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.set(frozen);
     }
 
-    pub(super) fn frozen(&self) -> watch::Receiver<bool> {
-        self.frozen.subscribe()
+    pub(super) fn frozen(&self) -> Arc<Frozen> {
+        Arc::clone(&self.frozen)
     }
 
     pub(super) fn shut(&mut self) {
@@ -75,7 +107,7 @@ impl Door {
         if let Place::Open(Some(listener)) = std::mem::replace(&mut self.place, place) {
             stop_listening(listener);
         }
-        self.frozen.send_replace(false);
+        self.frozen.set(false);
     }
 
     /// Listens again where it did before. Only on a runtime.
