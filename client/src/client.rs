@@ -345,11 +345,15 @@ impl ClientBuilder {
             request_timeout: settings.request_timeout,
             reconnect: Backoff { initial: settings.reconnect_backoff, max: settings.reconnect_backoff_max },
             setup_timeout: settings.connection_setup_timeout,
+            setup_timeout_max: settings.connection_setup_timeout_max,
             max_response_bytes: settings.max_response_bytes,
             max_idle: settings.connections_max_idle,
         };
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::start()));
-        let runtime = self.runtime.unwrap_or_else(|| Arc::new(TokioRuntime::current()));
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => Arc::new(TokioRuntime::current()?),
+        };
         let net = Arc::new(Net::new(self.connector, clock, runtime, self.entropy, limits));
         let cluster = ClusterSettings {
             bootstrap: settings.bootstrap_servers,

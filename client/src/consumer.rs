@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 
 use crate::client::Client;
-use crate::cluster::{Cluster, UNKNOWN_TOPIC};
+use crate::cluster::{Cluster, UNKNOWN_TOPIC, check_topic_name};
 use crate::config::{AutoOffsetReset, Config, IsolationLevel, consumer_setters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -230,10 +230,7 @@ fn refuse_subscription(
     if topics.is_empty() {
         return refuse("the consumer subscribes to no topic: name at least one");
     }
-    if topics.contains("") {
-        return refuse("the consumer subscribes to a topic without a name");
-    }
-    Ok(())
+    topics.iter().try_for_each(|topic| check_topic_name(topic))
 }
 
 fn check_start(partitions: &BTreeMap<TopicPartition, Position>, has_group: bool) -> Result<()> {
@@ -334,9 +331,12 @@ impl Consumer {
     /// The records as a stream.
     pub fn into_stream(self) -> RecordStream {
         let control = self.control.clone();
-        let records = unfold(self, |mut consumer| async move {
+        // An error that closes the consumer is the last item: whoever logs errors and goes on must come to an end.
+        let records = unfold(Some(self), |consumer| async move {
+            let mut consumer = consumer?;
             let item = consumer.next().await.transpose()?;
-            Some((item, consumer))
+            let is_last = item.as_ref().is_err_and(Error::is_fatal);
+            Some((item, (!is_last).then_some(consumer)))
         });
         RecordStream::new(control, records)
     }

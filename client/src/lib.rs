@@ -71,6 +71,7 @@ mod runtime;
 mod topic_partition;
 mod watched;
 
+pub use async_trait::async_trait;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Time};
 pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};

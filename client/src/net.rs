@@ -27,7 +27,9 @@ pub(crate) struct Net {
     pub(crate) client_id: String,
     pub(crate) request_timeout: Duration,
     pub(crate) reconnect: Backoff,
+    /// Doubles with each failure, up to the maximum (KIP-601).
     pub(crate) setup_timeout: Duration,
+    pub(crate) setup_timeout_max: Duration,
     pub(crate) max_response_bytes: usize,
     pub(crate) max_idle: Duration,
     entropy: Mutex<Entropy>,
@@ -39,6 +41,7 @@ pub(crate) struct Limits {
     pub(crate) request_timeout: Duration,
     pub(crate) reconnect: Backoff,
     pub(crate) setup_timeout: Duration,
+    pub(crate) setup_timeout_max: Duration,
     pub(crate) max_response_bytes: usize,
     pub(crate) max_idle: Duration,
 }
@@ -51,7 +54,15 @@ impl Net {
         entropy: Entropy,
         limits: Limits,
     ) -> Self {
-        let Limits { client_id, request_timeout, reconnect, setup_timeout, max_response_bytes, max_idle } = limits;
+        let Limits {
+            client_id,
+            request_timeout,
+            reconnect,
+            setup_timeout,
+            setup_timeout_max,
+            max_response_bytes,
+            max_idle,
+        } = limits;
         let entropy = Mutex::new(entropy);
         Self {
             connector,
@@ -61,6 +72,7 @@ impl Net {
             request_timeout,
             reconnect,
             setup_timeout,
+            setup_timeout_max,
             max_response_bytes,
             max_idle,
             entropy,

@@ -11,7 +11,7 @@ use milena_protocol::records::{HEADER_LEN, NewRecord};
 
 use crate::client::Client;
 use crate::clock::{Time, to_millis};
-use crate::cluster::UNKNOWN_TOPIC;
+use crate::cluster::{UNKNOWN_TOPIC, check_topic_name};
 use crate::config::{Acks, Compression, Config, producer_setters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -244,6 +244,7 @@ impl Producer {
             if !self.shared().is_open() {
                 return Err(TryEnqueueError::Rejected(Error::closed("producer")));
             }
+            check_topic_name(record.topic.name()).map_err(TryEnqueueError::Rejected)?;
             let name: Arc<str> = record.topic.name().into();
             self.shared().cluster.add_topic(&name);
             let view = self.shared().cluster.view();
@@ -328,9 +329,6 @@ impl Producer {
         }
         if let Some(topic) = shared.topic(name) {
             return Ok(topic);
-        }
-        if name.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "a record needs the name of a topic"));
         }
         let within = shared.settings.max_block.min(UNKNOWN_TOPIC);
         let view = shared.cluster.topic(&name.into(), within).await?;

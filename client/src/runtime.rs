@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// A task to be spawned.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -21,8 +23,12 @@ pub(crate) struct TokioRuntime {
 }
 
 impl TokioRuntime {
-    pub(crate) fn current() -> Self {
-        Self { handle: tokio::runtime::Handle::current() }
+    pub(crate) fn current() -> Result<Self> {
+        let handle = tokio::runtime::Handle::try_current().map_err(|error| {
+            let text = "connecting needs a tokio runtime: call it inside one, or give the builder a Runtime";
+            Error::new(ErrorKind::Usage, text).with_source(error)
+        })?;
+        Ok(Self { handle })
     }
 }
 

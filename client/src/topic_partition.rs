@@ -37,6 +37,13 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Whether a topic may have this name, by Kafka's rule. A broker closes the connection on a name that it cannot even read, and one
+/// such name would spoil every request for metadata that it is part of.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    letters && (1..=249).contains(&name.len()) && name != "." && name != ".."
+}
+
 impl From<(&str, i32)> for TopicPartition {
     fn from((topic, partition): (&str, i32)) -> Self {
         Self::new(topic, partition)

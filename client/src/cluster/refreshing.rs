@@ -21,7 +21,7 @@ impl Cluster {
         let mut causes: BTreeMap<usize, Error> = BTreeMap::new();
         lock(refresh).next_action(net.now());
         for round in 1.. {
-            for index in 0..settings.bootstrap.len() {
+            for (index, (host, port)) in settings.bootstrap.iter().enumerate() {
                 let left = deadline.saturating_sub(net.now());
                 if left.is_zero() {
                     break;
@@ -34,7 +34,10 @@ impl Cluster {
                         return Ok(());
                     }
                     // What the address itself answered says more than that the time was over.
-                    Err(error) if error.kind() == ErrorKind::TimedOut => drop(causes.entry(index).or_insert(error)),
+                    Err(error) if error.kind() == ErrorKind::TimedOut => {
+                        let text = format!("{host}:{port} did not answer within {:.1?}", left / share);
+                        causes.entry(index).or_insert(Error::new(ErrorKind::TimedOut, text));
+                    }
                     Err(error) => drop(causes.insert(index, error)),
                 }
             }
@@ -48,11 +51,15 @@ impl Cluster {
         }
         // The causes are part of the text, since there are as many as addresses.
         let list: Vec<String> = causes.values().map(Error::to_string).collect();
-        let text = format!(
-            "no bootstrap address answered within {:?} (bootstrap.timeout.ms): {}",
-            settings.bootstrap_timeout,
-            list.join("; ")
-        );
+        let list = list.join("; ");
+        let no_kafka = causes.values().all(|error| error.kind() == ErrorKind::Protocol);
+        let text = match no_kafka {
+            true => format!("no address of bootstrap.servers is a Kafka broker's: {list}"),
+            false => format!(
+                "no bootstrap address answered within {:?} (bootstrap.timeout.ms): {list}",
+                settings.bootstrap_timeout
+            ),
+        };
         let is_protocol = causes.values().any(|error| error.kind() == ErrorKind::Protocol);
         Err(Error::new(if is_protocol { ErrorKind::Protocol } else { ErrorKind::Transport }, text))
     }

@@ -8,7 +8,7 @@ use super::coordinator;
 use super::offsets::Offsets;
 use super::positions::Position;
 use super::shared::Shared;
-use crate::cluster::UNKNOWN_TOPIC;
+use crate::cluster::{UNKNOWN_TOPIC, check_topic_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
@@ -182,9 +182,10 @@ impl ConsumerControl {
                 "the consumer has partitions assigned to it: build it with `subscribe` to let its group divide topics";
             return Err(Error::new(ErrorKind::Usage, text));
         }
-        if topics.is_empty() || topics.contains("") {
-            return Err(Error::new(ErrorKind::Usage, "a subscription needs at least one topic, and each needs a name"));
+        if topics.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "a subscription needs at least one topic"));
         }
+        topics.iter().try_for_each(|topic| check_topic_name(topic))?;
         self.change(|shared| {
             shared.lock().member.topics = Some(topics);
             Ok(())

@@ -95,7 +95,7 @@ pub(crate) async fn run<S: RequestSource>(net: Arc<Net>, wake: Arc<Notify>, mut 
             }
             continue;
         };
-        let cause = match connect(&net, &address).await {
+        let cause = match connect(&net, &address, failures).await {
             Ok((mut io, reader, versions)) => {
                 debug!(peer = %address, "connected");
                 failures = 0;
@@ -115,7 +115,7 @@ pub(crate) async fn run<S: RequestSource>(net: Arc<Net>, wake: Arc<Notify>, mut 
 }
 
 /// Connects and finds out what the broker speaks, within the time for setting up a connection.
-pub(crate) async fn connect(net: &Net, address: &Address) -> Result<(Box<dyn Io>, FrameReader, BrokerVersions)> {
+async fn connect(net: &Net, address: &Address, failures: u32) -> Result<(Box<dyn Io>, FrameReader, BrokerVersions)> {
     let setup = async {
         let io = net.connector.connect(&address.host, address.port).await;
         let mut io = io.map_err(|error| {
@@ -125,12 +125,13 @@ pub(crate) async fn connect(net: &Net, address: &Address) -> Result<(Box<dyn Io>
         let versions = handshake::api_versions(net, address, io.as_mut(), &mut reader).await?;
         Ok((io, reader, versions))
     };
+    let patience = net.setup_timeout.saturating_mul(1 << failures.min(8)).min(net.setup_timeout_max);
     tokio::select! {
         biased;
         done = setup => done,
-        () = tokio::time::sleep(net.setup_timeout) => Err(Error::new(
+        () = tokio::time::sleep(patience) => Err(Error::new(
             ErrorKind::Transport,
-            format!("no connection to {address} within {:?} (socket.connection.setup.timeout.ms)", net.setup_timeout),
+            format!("no connection to {address}, or no answer on it, within {patience:?} (socket.connection.setup.timeout.ms)"),
         )),
     }
 }
@@ -316,13 +317,16 @@ pub(crate) fn unreadable(address: &Address, window: &Window, error: ReadError) -
                 b"HTTP" => {
                     "it looks like HTTP; check the port in bootstrap.servers and the broker's advertised.listeners"
                 }
-                [0x15 | 0x16, 3, ..] => "it looks like TLS; check security.protocol",
+                [0x15 | 0x16, 3, ..] => "it looks like TLS, which this client does not speak yet",
                 b"SSH-" => "it looks like SSH; check the port",
                 _ => "a frame of that length is refused (max.response.bytes)",
             };
             Error::new(
                 ErrorKind::Protocol,
-                format!("{address} does not answer as a Kafka broker: its answer starts with {prefix:02x?}; {guess}"),
+                format!(
+                    "{address} does not answer as a Kafka broker: its answer starts with \"{}\"; {guess}",
+                    prefix.escape_ascii()
+                ),
             )
         }
     }

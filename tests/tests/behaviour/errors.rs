@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use milena::{Acks, Client, Config, ErrorKind, Position, Record, Result};
+use futures_util::StreamExt;
+use milena::{Acks, Client, Config, ErrorKind, Position, Record, Result, TryEnqueueError};
 use milena_tests::cluster::TestCluster;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -103,4 +104,50 @@ async fn a_web_server_is_not_taken_for_a_broker() {
         source = cause.source();
     }
     assert!(text.contains("HTTP") || text.to_lowercase().contains("kafka"), "{text}");
+}
+
+#[tokio::test]
+async fn a_name_that_no_topic_can_have_is_refused_at_once_and_spoils_nothing() -> Result<()> {
+    let cluster = TestCluster::shared().await;
+    let topic = cluster.topic("good-name", 2).await;
+    let client = client(&cluster).await;
+    let producer = client.producer().build().await?;
+    for name in ["", "a/b", "..", &"x".repeat(40_000)] {
+        let error = soon("a refusal", producer.topic(name)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+        assert!(matches!(producer.try_enqueue(&Record::to(name)), Err(TryEnqueueError::Rejected(_))), "{name:.10}");
+        assert_eq!(client.partitions(name).await.unwrap_err().kind(), ErrorKind::Usage);
+        let subscribed = client.consumer("names").subscribe([name]).build().await;
+        assert_eq!(subscribed.map(drop).unwrap_err().kind(), ErrorKind::Usage);
+    }
+    assert_eq!(client.partitions(&topic).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_accepts_and_says_nothing_is_named_with_the_others() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_address = silent.local_addr().unwrap().to_string();
+    let [refused, _] = dead_ends().await;
+    let builder = Client::builder().bootstrap([silent_address.as_str(), refused.as_str()]);
+    let connect = builder.bootstrap_timeout(Duration::from_millis(1_500)).connect();
+    let error = soon("giving up", connect).await.unwrap_err();
+
+    assert!(error.to_string().contains(&silent_address) && error.to_string().contains(&refused), "{error}");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn the_stream_of_a_closed_client_ends_after_one_error() -> Result<()> {
+    let cluster = TestCluster::shared().await;
+    let topic = cluster.topic("stream-end", 1).await;
+    let client = client(&cluster).await;
+    let reader = client.reader().assign([((topic.as_str(), 0), Position::Beginning)]).build().await?;
+    let stream = reader.into_stream();
+    client.close(Duration::from_secs(1)).await;
+
+    let items: Vec<_> = soon("the end of the stream", stream.collect()).await;
+    assert_eq!(items.len(), 1);
+    assert_eq!(items.into_iter().next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    Ok(())
 }
