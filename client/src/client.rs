@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, ClusterSettings, UNKNOWN_TOPIC};
 use crate::config::{Config, client_setters};
 use crate::consumer::ConsumerBuilder;
 use crate::entropy::Entropy;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Written};
 use crate::net::request_queue::Response;
 use crate::net::transport::{Connector, TcpConnector};
 use crate::net::{Limits, Net};
@@ -210,7 +210,8 @@ impl Client {
             }
             if left.is_zero() {
                 let error =
-                    Error::new(ErrorKind::TimedOut, format!("{doing} was not done within default.api.timeout.ms"));
+                    Error::new(ErrorKind::TimedOut, format!("{doing} was not done within default.api.timeout.ms"))
+                        .with_written(Written::Maybe);
                 return Err((last.map_or(error.clone(), |cause: Error| error.with_source(cause)), attempt));
             }
             let broker = self.cluster.view().controller.or_else(|| self.cluster.any_broker());
@@ -262,7 +263,7 @@ impl Client {
             tokio::time::sleep(self.cluster.retry_delay(round).min(Duration::from_millis(200))).await;
         }
         let text = format!("{doing}: not every broker has seen it within default.api.timeout.ms");
-        Err(Error::new(ErrorKind::TimedOut, text))
+        Err(Error::new(ErrorKind::TimedOut, text).with_written(Written::Maybe))
     }
 
     fn api_timeout(&self) -> Result<Duration> {

@@ -97,7 +97,8 @@ impl Error {
         self.0.kind == ErrorKind::Aborted
     }
 
-    /// Of a send that failed: whether the record is in the log all the same. [`Written::No`] and [`Written::Yes`] are facts.
+    /// Of a send that failed: whether the record is in the log all the same; of creating or deleting a topic: whether that was done
+    /// all the same. [`Written::No`] and [`Written::Yes`] are facts.
     pub fn written(&self) -> Written {
         self.0.written
     }

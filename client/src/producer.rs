@@ -283,9 +283,14 @@ impl Producer {
         match shared.unawaited.take() {
             None => Ok(()),
             Some((count, error)) => {
-                let text = format!("{count} records failed that nobody awaited, the first: {error}");
-                let summary = Error::new(error.kind(), text).with_written(error.written()).with_retriable(false);
-                Err(summary.with_source(error))
+                let mut summary = Error::new(error.kind(), format!("{count} records failed that nobody awaited"));
+                if let Some(code) = error.code() {
+                    summary = summary.with_code(code);
+                }
+                if let Some(first) = error.topic_partition() {
+                    summary = summary.with_topic_partition(first.clone());
+                }
+                Err(summary.with_written(error.written()).with_retriable(false).with_source(error))
             }
         }
     }

@@ -118,9 +118,8 @@ pub(crate) async fn run<S: RequestSource>(net: Arc<Net>, wake: Arc<Notify>, mut 
 async fn connect(net: &Net, address: &Address, failures: u32) -> Result<(Box<dyn Io>, FrameReader, BrokerVersions)> {
     let setup = async {
         let io = net.connector.connect(&address.host, address.port).await;
-        let mut io = io.map_err(|error| {
-            Error::new(ErrorKind::Transport, format!("cannot connect to {address}: {error}")).with_source(error)
-        })?;
+        let mut io =
+            io.map_err(|error| Error::new(ErrorKind::Transport, format!("cannot connect to {address}: {error}")))?;
         let mut reader = FrameReader::new(net.max_response_bytes);
         let versions = handshake::api_versions(net, address, io.as_mut(), &mut reader).await?;
         Ok((io, reader, versions))
@@ -297,7 +296,6 @@ fn broken(address: &Address, window: &Window, error: std::io::Error) -> Error {
         ErrorKind::Transport,
         format!("connection to {address} broke with {unanswered} requests unanswered: {error}"),
     )
-    .with_source(error)
 }
 
 /// Says what a peer that sends no Kafka frames may be.

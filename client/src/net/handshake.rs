@@ -55,13 +55,13 @@ async fn exchange(
     let pieces = encode_request(version, i32::from(version), &net.client_id, &request)
         .map_err(|error| malformed("the request cannot be encoded").with_source(error))?;
     for piece in pieces {
-        io.write_all(&piece).await.map_err(|error| {
-            Error::new(ErrorKind::Transport, format!("cannot write to {address}: {error}")).with_source(error)
-        })?;
+        io.write_all(&piece)
+            .await
+            .map_err(|error| Error::new(ErrorKind::Transport, format!("cannot write to {address}: {error}")))?;
     }
-    io.flush().await.map_err(|error| {
-        Error::new(ErrorKind::Transport, format!("cannot write to {address}: {error}")).with_source(error)
-    })?;
+    io.flush()
+        .await
+        .map_err(|error| Error::new(ErrorKind::Transport, format!("cannot write to {address}: {error}")))?;
     let frame = poll_fn(|context| reader.poll_frame(io, context)).await;
     let mut window = Window::default();
     window.on_sent(0, Default::default(), true);

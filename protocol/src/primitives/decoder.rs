@@ -11,6 +11,9 @@ pub struct Decoder {
     at: usize,
 }
 
+/// The longest string, in all versions.
+const MAX_STRING: usize = i16::MAX as usize;
+
 impl Decoder {
     /// Reads from the start of `bytes`.
     pub fn new(bytes: Bytes) -> Self {
@@ -83,6 +86,9 @@ impl Decoder {
             (false, false) => i64::from(i32::from_be_bytes(self.array()?)),
         };
         match usize::try_from(length) {
+            Ok(length) if short && length > MAX_STRING => {
+                Err(self.error(format!("a string of {length} bytes is longer than {MAX_STRING}")))
+            }
             Ok(length) if length <= self.remaining() => Ok(Some(length)),
             Ok(length) => Err(self.error(format!("length {length} is more than the {} bytes left", self.remaining()))),
             Err(_) if length == -1 => Ok(None),

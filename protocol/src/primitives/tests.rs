@@ -114,12 +114,25 @@ fn tagged_fields_are_in_order_and_inside_the_input() {
 
 #[test]
 fn what_does_not_fit_is_reported_with_its_first_name() {
+    for flexible in [false, true] {
+        let mut out = Encoder::new();
+        "x".repeat(40_000).encode(&mut out, 0, flexible);
+        out.name_failure("Inner", "name");
+        out.name_failure("Outer", "inner");
+        let error = out.finish().unwrap_err().to_string();
+        assert_eq!(error, "Inner.name: a string cannot be longer than 32,767 bytes");
+    }
+}
+
+/// A real Kafka closes the connection on one.
+#[test]
+fn a_compact_string_has_the_limit_of_the_others() {
     let mut out = Encoder::new();
-    "x".repeat(40_000).encode(&mut out, 0, false);
-    out.name_failure("Inner", "name");
-    out.name_failure("Outer", "inner");
-    let error = out.finish().unwrap_err().to_string();
-    assert_eq!(error, "Inner.name: a string cannot be longer than 32,767 bytes in this version");
+    out.put_unsigned_varint(40_001);
+    out.put_slice(&[b'x'; 40_000]);
+    let bytes = Bytes::from(out.finish().unwrap().concat());
+    let error = String::decode(&mut Decoder::new(bytes), 0, true).unwrap_err().to_string();
+    assert_eq!(error, "at byte 3: a string of 40000 bytes is longer than 32767");
 }
 
 #[test]

@@ -63,8 +63,9 @@ fn put_length(out: &mut Encoder, length: Option<usize>, flexible: bool, short: b
         return;
     };
     match (flexible, short, i16::try_from(length), i32::try_from(length)) {
+        // Kafka holds compact strings to it too.
+        (_, true, Err(_), _) => out.fail("a string cannot be longer than 32,767 bytes"),
         (false, true, Ok(length), _) => out.put_slice(&length.to_be_bytes()),
-        (false, true, Err(_), _) => out.fail("a string cannot be longer than 32,767 bytes in this version"),
         (true, _, _, Ok(length)) => out.put_unsigned_varint(length as u32 + 1),
         (false, false, _, Ok(length)) => out.put_slice(&length.to_be_bytes()),
         (_, _, _, Err(_)) => out.fail("more than 2,147,483,647 bytes or elements"),
