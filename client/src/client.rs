@@ -102,7 +102,7 @@ impl Client {
             replication_factor,
             ..Default::default()
         };
-        let timeout_ms = i32::try_from(self.cluster.net().request_timeout.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = i32::try_from(self.cluster.net().limits.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let response = self
             .administer::<CreateTopicsRequest>(
                 &doing,
@@ -131,7 +131,7 @@ impl Client {
     pub async fn delete_topic(&self, name: &str) -> Result<()> {
         let doing = format!("deleting topic \"{name}\"");
         let topic = name.to_owned();
-        let timeout_ms = i32::try_from(self.cluster.net().request_timeout.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = i32::try_from(self.cluster.net().limits.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let build = move |version| {
             let (topics, topic_names) = match version {
                 ..=5 => (Vec::new(), vec![topic.clone()]),
@@ -217,7 +217,7 @@ impl Client {
             let broker = self.cluster.view().controller.or_else(|| self.cluster.any_broker());
             let error = match broker {
                 Some(broker) => {
-                    match self.cluster.call::<R>(broker, net.request_timeout.min(left), build.clone()).await {
+                    match self.cluster.call::<R>(broker, net.limits.request_timeout.min(left), build.clone()).await {
                         Ok(Response { body, .. }) => match outcome(&body) {
                             Some((ErrorCode::NONE, _)) => return Ok(()),
                             Some((code, text)) => {

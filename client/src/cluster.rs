@@ -264,7 +264,7 @@ impl Cluster {
             ..=3 => FindCoordinatorRequest { key, ..Default::default() },
             4.. => FindCoordinatorRequest { coordinator_keys: vec![key], ..Default::default() },
         };
-        let response = self.call::<FindCoordinatorRequest>(asked, self.0.net.request_timeout, build).await?;
+        let response = self.call::<FindCoordinatorRequest>(asked, self.0.net.limits.request_timeout, build).await?;
         let body = response.body;
         let (code, broker) = match body.coordinators.first() {
             Some(found) if response.version >= 4 => (found.error_code, found.node_id),

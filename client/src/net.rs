@@ -24,22 +24,16 @@ pub(crate) struct Net {
     pub(crate) connector: Box<dyn Connector>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) client_id: String,
-    pub(crate) request_timeout: Duration,
-    pub(crate) reconnect: Backoff,
-    /// Doubles with each failure, up to the maximum (KIP-601).
-    pub(crate) setup_timeout: Duration,
-    pub(crate) setup_timeout_max: Duration,
-    pub(crate) max_response_bytes: usize,
-    pub(crate) max_idle: Duration,
+    pub(crate) limits: Limits,
     entropy: Mutex<Entropy>,
 }
 
-/// What `Net` is built from besides the seams.
+/// The settings of all connections.
 pub(crate) struct Limits {
     pub(crate) client_id: String,
     pub(crate) request_timeout: Duration,
     pub(crate) reconnect: Backoff,
+    /// Doubles with each failure, up to the maximum (KIP-601).
     pub(crate) setup_timeout: Duration,
     pub(crate) setup_timeout_max: Duration,
     pub(crate) max_response_bytes: usize,
@@ -54,29 +48,7 @@ impl Net {
         entropy: Entropy,
         limits: Limits,
     ) -> Self {
-        let Limits {
-            client_id,
-            request_timeout,
-            reconnect,
-            setup_timeout,
-            setup_timeout_max,
-            max_response_bytes,
-            max_idle,
-        } = limits;
-        let entropy = Mutex::new(entropy);
-        Self {
-            connector,
-            clock,
-            runtime,
-            client_id,
-            request_timeout,
-            reconnect,
-            setup_timeout,
-            setup_timeout_max,
-            max_response_bytes,
-            max_idle,
-            entropy,
-        }
+        Self { connector, clock, runtime, limits, entropy: Mutex::new(entropy) }
     }
 
     pub(crate) fn now(&self) -> Time {

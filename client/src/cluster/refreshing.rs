@@ -97,7 +97,7 @@ impl Cluster {
         let first = lock(&self.0.entropy).below(count);
         let known = view.brokers.keys().cycle().skip(first).take(count).copied().map(Peer::Broker);
         let bootstrap = (0..self.0.settings.bootstrap.len()).map(Peer::Bootstrap);
-        let patience = self.0.net.request_timeout.min(PATIENCE);
+        let patience = self.0.net.limits.request_timeout.min(PATIENCE);
         for peer in known.chain(bootstrap) {
             match self.metadata_from(peer, topics.clone(), patience, true).await {
                 Ok(response) => return self.take_over(&response, topics),

@@ -406,7 +406,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn timeout(&self) -> Duration {
-        self.left().min(self.cluster.net().request_timeout)
+        self.left().min(self.cluster.net().limits.request_timeout)
     }
 
     /// The broker to try next, after a pause if the last try failed.

@@ -109,7 +109,7 @@ impl Fetcher {
         };
         self.session.fill(&mut request, wanted, version);
         let net = self.shared.cluster.net();
-        let pieces = encode_request(version, correlation_id, &net.client_id, &request).map_err(|error| {
+        let pieces = encode_request(version, correlation_id, &net.limits.client_id, &request).map_err(|error| {
             // The broker never hears of what the session takes it to know.
             self.session.close();
             Error::new(ErrorKind::Protocol, format!("a Fetch cannot be written in version {version}"))
@@ -119,7 +119,7 @@ impl Fetcher {
         let token = self.token;
         trace!(broker = self.broker, partitions = asked.len(), max_bytes, "fetch");
         self.in_flight = Some(InFlight { token, version, asked, _reserved: reserved });
-        Ok(Some(Outgoing { pieces, token, deadline: now.saturating_add(net.request_timeout), answered: true }))
+        Ok(Some(Outgoing { pieces, token, deadline: now.saturating_add(net.limits.request_timeout), answered: true }))
     }
 
     /// Nothing for a while.

@@ -104,7 +104,7 @@ impl GroupMember {
             session_timeout: settings.session_timeout,
             rebalance_timeout: settings.max_poll_interval,
             heartbeat_interval: settings.heartbeat_interval,
-            request_timeout: net.request_timeout,
+            request_timeout: net.limits.request_timeout,
             backoff: shared.cluster.retry_backoff(),
         };
         for topic in &topics {
@@ -226,7 +226,7 @@ impl GroupMember {
                 self.act(action, now);
             }
         }
-        let deadline = now + LEAVING.min(self.shared.cluster.net().request_timeout);
+        let deadline = now + LEAVING.min(self.shared.cluster.net().limits.request_timeout);
         let net = self.shared.cluster.net().clone();
         while self.leaving > 0 {
             tokio::select! {

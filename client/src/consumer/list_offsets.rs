@@ -41,7 +41,7 @@ pub(crate) async fn list_offsets(
     isolation: IsolationLevel,
     asked: Vec<Asked>,
 ) -> Result<BTreeMap<TopicPartition, Answer>> {
-    let timeout = cluster.net().request_timeout;
+    let timeout = cluster.net().limits.request_timeout;
     let build = move |_| {
         let mut topics: Vec<ListOffsetsTopic> = Vec::new();
         for Asked { partition, leader_epoch, about, .. } in asked {
@@ -104,7 +104,7 @@ pub(crate) async fn epoch_ends(
         }
         OffsetForLeaderEpochRequest { replica_id: -1, topics }
     };
-    let timeout = cluster.net().request_timeout;
+    let timeout = cluster.net().limits.request_timeout;
     let response = cluster.call::<OffsetForLeaderEpochRequest>(leader, timeout, build).await?;
     let mut answers = BTreeMap::new();
     for topic in response.body.topics {

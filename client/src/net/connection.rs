@@ -108,7 +108,7 @@ pub(crate) async fn run<S: RequestSource>(net: Arc<Net>, wake: Arc<Notify>, mut 
             Err(cause) => cause,
         };
         failures += 1;
-        not_before = net.now() + net.reconnect.delay(failures, &mut entropy);
+        not_before = net.now() + net.limits.reconnect.delay(failures, &mut entropy);
         debug!(peer = %address, error = %cause, "disconnected");
         source.on_disconnected(net.now(), &cause);
     }
@@ -120,11 +120,11 @@ async fn connect(net: &Net, address: &Address, failures: u32) -> Result<(Box<dyn
         let io = net.connector.connect(&address.host, address.port).await;
         let mut io =
             io.map_err(|error| Error::new(ErrorKind::Transport, format!("cannot connect to {address}: {error}")))?;
-        let mut reader = FrameReader::new(net.max_response_bytes);
+        let mut reader = FrameReader::new(net.limits.max_response_bytes);
         let versions = handshake::api_versions(net, address, io.as_mut(), &mut reader).await?;
         Ok((io, reader, versions))
     };
-    let patience = net.setup_timeout.saturating_mul(1 << failures.min(8)).min(net.setup_timeout_max);
+    let patience = net.limits.setup_timeout.saturating_mul(1 << failures.min(8)).min(net.limits.setup_timeout_max);
     tokio::select! {
         biased;
         done = setup => done,
@@ -164,7 +164,7 @@ async fn serve<S: RequestSource>(
             return None;
         }
         let now = net.now();
-        if window.len() == 0 && !unsent && used.saturating_add(net.max_idle) <= now {
+        if window.len() == 0 && !unsent && used.saturating_add(net.limits.max_idle) <= now {
             return Some(Error::new(
                 ErrorKind::Transport,
                 format!("connection to {address} was idle (connections.max.idle.ms)"),
@@ -177,7 +177,7 @@ async fn serve<S: RequestSource>(
         if window.deadline().is_some_and(|deadline| deadline <= now) {
             return Some(Error::new(
                 ErrorKind::TimedOut,
-                format!("no response from {address} within {:?} (request.timeout.ms)", net.request_timeout),
+                format!("no response from {address} within {:?} (request.timeout.ms)", net.limits.request_timeout),
             ));
         }
         // A request that cannot be written yet is better batched some more.
@@ -199,7 +199,7 @@ async fn serve<S: RequestSource>(
         // One that has passed was just used: asking again at once would bring nothing, and starve the socket.
         let source_deadline = source.next_deadline().filter(|deadline| may_send && *deadline > now);
         let own_deadline = match window.len() {
-            0 => used.saturating_add(net.max_idle),
+            0 => used.saturating_add(net.limits.max_idle),
             _ => heard.saturating_add(SILENCE),
         };
         let deadline = [window.deadline(), source_deadline, Some(own_deadline)].into_iter().flatten().min();

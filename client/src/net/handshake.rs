@@ -52,7 +52,7 @@ async fn exchange(
         ..Default::default()
     };
     let malformed = |what: &str| Error::new(ErrorKind::Protocol, format!("ApiVersions with {address}: {what}"));
-    let pieces = encode_request(version, i32::from(version), &net.client_id, &request)
+    let pieces = encode_request(version, i32::from(version), &net.limits.client_id, &request)
         .map_err(|error| malformed("the request cannot be encoded").with_source(error))?;
     for piece in pieces {
         io.write_all(&piece)

@@ -63,7 +63,7 @@ impl RequestQueue {
         let source = Source {
             shared: shared.clone(),
             address: Box::new(address),
-            patience: net.request_timeout,
+            patience: net.limits.request_timeout,
             versions: None,
             in_flight: BTreeMap::new(),
             next_token: 0,
@@ -115,7 +115,7 @@ impl RequestQueue {
             )
         };
         let permit = self.shared.room.acquire().await.map_err(|_| closed())?;
-        let client_id = self.net.client_id.clone();
+        let client_id = self.net.limits.client_id.clone();
         let encode: Encode = Box::new(move |versions, correlation_id| {
             let version = versions.pick::<R>(at_most)?;
             let pieces = encode_request(version, correlation_id, &client_id, &build(version)).map_err(|error| {

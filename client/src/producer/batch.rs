@@ -79,31 +79,15 @@ impl OpenBatch {
         let segments = self.segments.into_iter().filter(|segment| segment.len() > 0);
         let (reservations, body) = segments.map(|segment| (segment.reservation(), Bytes::from_owner(segment))).unzip();
         let reservations: Vec<Option<Arc<Reservation>>> = reservations;
-        Batch {
-            header: BatchHeader {
-                last_offset_delta: self.records - 1,
-                base_timestamp: self.base_timestamp,
-                max_timestamp: self.max_timestamp,
-                record_count: self.records,
-                ..BatchHeader::default()
-            },
-            body,
-            reservations: reservations.into_iter().flatten().collect(),
-            prepared: false,
-            bytes: self.bytes,
-            uncompressed: self.bytes,
-            deadline: self.created.saturating_add(delivery_timeout),
-            outcome: self.outcome,
-            first: 0,
-            stamp: None,
-            ordinal: 0,
-            state: State::Queued,
-            not_before: Time::ZERO,
-            failures: 0,
-            last_failure: None,
-            maybe_written: false,
-            expired: false,
-        }
+        let header = BatchHeader {
+            last_offset_delta: self.records - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            record_count: self.records,
+            ..BatchHeader::default()
+        };
+        let reservations = reservations.into_iter().flatten().collect();
+        Batch::queued(header, body, reservations, self.created.saturating_add(delivery_timeout), (self.outcome, 0))
     }
 }
 
@@ -153,6 +137,36 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// A batch that was not sent yet. `outcome` is whom to tell, with the place of the first record among those that share it.
+    fn queued(
+        header: BatchHeader,
+        body: Vec<Bytes>,
+        reservations: Vec<Arc<Reservation>>,
+        deadline: Time,
+        (outcome, first): (Arc<Outcome>, u32),
+    ) -> Self {
+        let bytes = body.iter().map(Bytes::len).sum();
+        Self {
+            header,
+            body,
+            bytes,
+            uncompressed: bytes,
+            reservations,
+            prepared: false,
+            deadline,
+            outcome,
+            first,
+            stamp: None,
+            ordinal: 0,
+            state: State::Queued,
+            not_before: Time::ZERO,
+            failures: 0,
+            last_failure: None,
+            maybe_written: false,
+            expired: false,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         HEADER_LEN + self.bytes
     }
@@ -199,31 +213,15 @@ impl Batch {
                 max_timestamp = max_timestamp.max(record.timestamp);
             }
             let count = i32::try_from(range.len()).ok()?;
-            Some(Batch {
-                header: BatchHeader {
-                    last_offset_delta: count - 1,
-                    base_timestamp: self.header.base_timestamp,
-                    max_timestamp,
-                    record_count: count,
-                    ..BatchHeader::default()
-                },
-                bytes: body.len(),
-                uncompressed: body.len(),
-                body: vec![body.into()],
-                reservations: self.reservations.clone(),
-                prepared: false,
-                deadline: self.deadline,
-                outcome: self.outcome.clone(),
-                first: self.first + range.start.unsigned_abs(),
-                stamp: None,
-                ordinal: 0,
-                state: State::Queued,
-                not_before: Time::ZERO,
-                failures: 0,
-                last_failure: None,
-                maybe_written: false,
-                expired: false,
-            })
+            let header = BatchHeader {
+                last_offset_delta: count - 1,
+                base_timestamp: self.header.base_timestamp,
+                max_timestamp,
+                record_count: count,
+                ..BatchHeader::default()
+            };
+            let told = (self.outcome.clone(), self.first + range.start.unsigned_abs());
+            Some(Self::queued(header, vec![body.into()], self.reservations.clone(), self.deadline, told))
         };
         if half == 0 { None } else { Some([part(0..half)?, part(half..self.header.record_count)?]) }
     }

@@ -127,7 +127,7 @@ async fn producer_id(shared: &Shared) -> Result<Identity> {
         producer_id: -1,
         producer_epoch: -1,
     };
-    let patience = cluster.net().request_timeout.min(Duration::from_secs(5));
+    let patience = cluster.net().limits.request_timeout.min(Duration::from_secs(5));
     let response = cluster.call::<InitProducerIdRequest>(broker, patience, build).await?.body;
     response.error_code.ok().map_err(|code| Error::broker("asking for a producer id", code, broker))?;
     if response.producer_id < 0 || response.producer_epoch < 0 {

@@ -141,7 +141,8 @@ impl Sender {
             }
         }
         debug!(broker = self.lane.broker, version, topics = topics.len(), "produce");
-        let timeout_ms = i32::try_from(self.shared.cluster.net().request_timeout.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms =
+            i32::try_from(self.shared.cluster.net().limits.request_timeout.as_millis()).unwrap_or(i32::MAX);
         ProduceRequest {
             transactional_id: None,
             acks: self.shared.settings.acks.wire(),
@@ -250,7 +251,7 @@ impl RequestSource for Sender {
             self.versions.as_ref().map(|versions| versions.pick::<ProduceRequest>(at_most)).and_then(|picked| {
                 let version = picked.inspect_err(|error| debug!(%error, "cannot produce")).ok()?;
                 let request = self.request(version, &mut batches);
-                let pieces = encode_request(version, correlation_id, &net.client_id, &request);
+                let pieces = encode_request(version, correlation_id, &net.limits.client_id, &request);
                 Some((version, pieces.inspect_err(|error| debug!(%error, "cannot encode")).ok()?))
             });
         let Some((version, pieces)) = encoded else {
@@ -274,7 +275,7 @@ impl RequestSource for Sender {
             self.answer_all(now, tokens, Answer::unwanted);
         }
         // The broker itself may take the request timeout to hear from its followers; leave its answer some time to arrive.
-        let deadline = now + net.request_timeout + Duration::from_millis(500);
+        let deadline = now + net.limits.request_timeout + Duration::from_millis(500);
         Some(Outgoing { pieces, token, deadline, answered })
     }
 
