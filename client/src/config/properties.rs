@@ -316,7 +316,8 @@ settings! {
         "max.poll.interval.ms" => max_poll_interval(Duration): Duration = [5 min] in [1 to 2147483647 ms];
 
         /// How the group divides its partitions: names of assignors, separated by commas, the preferred one first. The group
-        /// uses one that all its members have. `range` and `roundrobin` are there; others can be registered.
+        /// uses one that all its members have. `range`, `roundrobin`, `sticky` and `cooperative-sticky` are
+        /// there; others can be registered.
         "partition.assignment.strategy" =>
             partition_assignment_strategy(): Vec<String> = [vec![String::from("range")]];
 
