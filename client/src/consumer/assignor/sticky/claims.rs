@@ -11,6 +11,14 @@ pub(super) struct Claim<'a> {
     pub(super) generation: Option<i32>,
 }
 
+/// The latest claim to a partition.
+#[derive(Debug, Clone, Copy)]
+struct Latest {
+    generation: Option<i32>,
+    /// Nobody if several members claim it since then.
+    owner: Option<usize>,
+}
+
 /// By topic and partition, the member that has it. Of several the one with the latest generation, and nobody if that is not one.
 /// Who is not subscribed has nothing; what does not exist is ignored.
 pub(super) fn owners(
@@ -19,28 +27,21 @@ pub(super) fn owners(
     subscribers: &[Vec<usize>],
     claims: &[Claim<'_>],
 ) -> Vec<Vec<Option<usize>>> {
-    // With the generation, and whether nobody else says so.
-    let mut latest: Vec<Vec<Option<(Option<i32>, Option<usize>)>>> =
-        counts.iter().map(|count| vec![None; *count]).collect();
-    for (member, claim) in claims.iter().enumerate() {
-        for partition in claim.partitions {
+    let mut latest: Vec<Vec<Option<Latest>>> = counts.iter().map(|count| vec![None; *count]).collect();
+    for (member, Claim { partitions, generation }) in claims.iter().enumerate() {
+        for partition in *partitions {
             let Ok(topic) = names.binary_search(&partition.topic_name()) else { continue };
-            let Some(entry) = usize::try_from(partition.partition()).ok().and_then(|p| latest[topic].get_mut(p)) else {
-                continue;
-            };
+            let number = usize::try_from(partition.partition()).ok();
+            let Some(entry) = number.and_then(|number| latest[topic].get_mut(number)) else { continue };
             match entry {
-                Some((generation, owner)) if *generation == claim.generation => *owner = owner.filter(|o| *o == member),
-                Some((generation, _)) if *generation > claim.generation => {}
-                Some(_) | None => *entry = Some((claim.generation, Some(member))),
+                Some(known) if known.generation > *generation => {}
+                Some(known) if known.generation == *generation => known.owner = known.owner.filter(|o| *o == member),
+                Some(_) | None => *entry = Some(Latest { generation: *generation, owner: Some(member) }),
             }
         }
     }
     let subscribed = |topic: usize, member: &usize| subscribers[topic].binary_search(member).is_ok();
-    let owner =
-        |topic, entry: Option<(Option<i32>, Option<usize>)>| entry?.1.filter(|member| subscribed(topic, member));
-    latest
-        .into_iter()
-        .enumerate()
-        .map(|(topic, all)| all.into_iter().map(|entry| owner(topic, entry)).collect())
-        .collect()
+    let owner = |topic, entry: Option<Latest>| entry?.owner.filter(|member| subscribed(topic, member));
+    let topics = latest.into_iter().enumerate();
+    topics.map(|(topic, all)| all.into_iter().map(|entry| owner(topic, entry)).collect()).collect()
 }
