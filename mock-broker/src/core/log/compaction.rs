@@ -130,7 +130,7 @@ fn clean(
     }
     let mut body = Vec::new();
     for record in kept {
-        let headers: Vec<_> = record.headers.clone().collect();
+        let headers: Vec<_> = record.headers.collect();
         let delta = i32::try_from(record.offset - header.base_offset).unwrap_or(i32::MAX);
         let written = NewRecord { key: record.key, value: record.value, headers: &headers };
         written.append_to(delta, record.timestamp.wrapping_sub(wanted.base_timestamp), &mut body);
