@@ -212,7 +212,7 @@ pub(super) mod tests {
             groups: GroupSettings {
                 min_session_timeout: Duration::ZERO,
                 max_session_timeout: Duration::MAX,
-                initial_rebalance_delay: Duration::ZERO,
+                ..GroupSettings::default()
             },
         });
         let orders =
