@@ -117,13 +117,13 @@ impl Member {
         world: &mut World,
         log: &Log,
         number: usize,
-        policy: CommitPolicy,
+        (policy, strategy): (CommitPolicy, &str),
         hold: Duration,
     ) -> Self {
         let runtime = Mortal::default();
         let client = world.client_on(runtime.clone()).await;
         let builder = client.consumer(GROUP).subscribe(["orders"]).commit_policy(policy);
-        let builder = builder.session_timeout(SESSION).heartbeat_interval(Duration::from_secs(1));
+        let builder = builder.assignors([strategy]).session_timeout(SESSION).heartbeat_interval(Duration::from_secs(1));
         let builder = builder.auto_commit_interval(Duration::from_millis(500));
         let noting = Noting { log: log.clone(), member: number };
         let mut consumer = builder.on_rebalance(noting).build().await.unwrap();
