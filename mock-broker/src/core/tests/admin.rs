@@ -16,6 +16,12 @@ use crate::core::Ticket;
 
 const DELETE_RECORDS: i16 = 2;
 
+/// Brokers of each new partition.
+type ByHand<'a> = Option<&'a [&'a [i32]]>;
+
+/// Name, operation, value.
+type Change<'a> = (&'a str, i8, Option<&'a str>);
+
 fn request(topic: &str, partition_index: i32, offset: i64) -> DeleteRecordsRequest {
     let partitions = vec![DeleteRecordsPartition { partition_index, offset }];
     DeleteRecordsRequest { topics: vec![DeleteRecordsTopic { name: topic.to_owned(), partitions }], timeout_ms: 1000 }
@@ -42,7 +48,7 @@ impl Rig {
         Some((result.error_code, result.low_watermark))
     }
 
-    fn create_partitions(&mut self, count: i32, by_hand: Option<&[&[i32]]>, validate_only: bool) -> ErrorCode {
+    fn create_partitions(&mut self, count: i32, by_hand: ByHand<'_>, validate_only: bool) -> ErrorCode {
         let assignment = |brokers: &&[i32]| CreatePartitionsAssignment { broker_ids: brokers.to_vec() };
         let assignments = by_hand.map(|lists| lists.iter().map(assignment).collect());
         let topics = vec![CreatePartitionsTopic { name: "t".to_owned(), count, assignments }];
@@ -51,8 +57,8 @@ impl Rig {
         answer.results[0].error_code
     }
 
-    fn alter(&mut self, name: &str, changes: &[(&str, i8, Option<&str>)], validate_only: bool) -> ErrorCode {
-        let config = |(name, config_operation, value): &(&str, i8, Option<&str>)| AlterableConfig {
+    fn alter(&mut self, name: &str, changes: &[Change<'_>], validate_only: bool) -> ErrorCode {
+        let config = |(name, config_operation, value): &Change<'_>| AlterableConfig {
             name: (*name).to_owned(),
             config_operation: *config_operation,
             value: value.map(str::to_owned),
@@ -142,7 +148,7 @@ fn partitions_are_added_and_what_is_there_stays() {
     assert_eq!(rig.create_partitions(4, Some(&[&[2, 1, 3]]), false), NONE);
     assert_eq!(rig.core.leader("t", 3), Some((2, 0)));
 
-    let cases: [(i32, Option<&[&[i32]]>, ErrorCode); 7] = [
+    let cases: [(i32, ByHand<'_>, ErrorCode); 7] = [
         (4, None, ErrorCode::INVALID_PARTITIONS),
         (3, None, ErrorCode::INVALID_PARTITIONS),
         (-1, None, ErrorCode::INVALID_PARTITIONS),
@@ -183,7 +189,7 @@ fn configurations_are_set_taken_back_appended_to_and_subtracted_from() {
 
     let before = rig.set();
     let (config, request) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
-    let cases: [(&[(&str, i8, Option<&str>)], ErrorCode); 6] = [
+    let cases: [(&[Change<'_>], ErrorCode); 6] = [
         (&[("no.such", SET, Some("1"))], config),
         (&[("retention.ms", SET, Some("x"))], config),
         (&[("retention.ms", APPEND, Some("1"))], config),
