@@ -40,6 +40,7 @@ pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use log::Log;
 pub use log::LogRecord;
+pub use producers::ProducerState;
 
 /// How the cluster is made.
 #[derive(Debug, Clone)]

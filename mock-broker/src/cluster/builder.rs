@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
 use crate::core::{BrokerAddress, GroupSettings, Settings};
+use crate::journal::{self, Journal};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
 use crate::server::{Door, Shared, listen};
@@ -39,6 +40,7 @@ pub struct MockClusterBuilder {
     ports: Vec<u16>,
     pipe_options: PipeOptions,
     groups: GroupSettings,
+    journal_bytes: usize,
 }
 
 impl Default for MockClusterBuilder {
@@ -57,6 +59,7 @@ impl Default for MockClusterBuilder {
                 max_session_timeout: Duration::from_secs(30 * 60),
                 initial_rebalance_delay: Duration::ZERO,
             },
+            journal_bytes: journal::DEFAULT_BYTES,
         }
     }
 }
@@ -143,6 +146,12 @@ impl MockClusterBuilder {
     /// Reads and writes on a pipe move a random number of bytes, at most so many. Default: as many as there are.
     pub fn pipe_pieces(mut self, largest: usize) -> Self {
         self.pipe_options.largest_piece = Some(largest);
+        self
+    }
+
+    /// How much the [`Journal`](crate::Journal) remembers; 0 is nothing. Default: 64 MiB.
+    pub fn journal_bytes(mut self, most: usize) -> Self {
+        self.journal_bytes = most;
         self
     }
 
@@ -248,13 +257,13 @@ impl MockClusterBuilder {
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
         };
-        let shared = Shared::start(settings, doors, self.pipe_options.clone());
+        let shared = Shared::start(settings, doors, self.pipe_options.clone(), Journal::new(self.journal_bytes));
         let cluster = MockCluster::new(Arc::clone(&shared));
         for topic in &self.topics {
             let created = shared.change(|state, now| state.core.create_topic(now, topic.clone().into()));
-            created.map_err(|code| {
-                invalid(format!("cannot create {topic:?} in a cluster of {} brokers: {code}", self.brokers))
-            })?;
+            let brokers = if self.brokers == 1 { "1 broker".into() } else { format!("{} brokers", self.brokers) };
+            created
+                .map_err(|code| invalid(format!("cannot create topic {topic} in a cluster of {brokers}: {code}")))?;
         }
         Ok(cluster)
     }
