@@ -177,9 +177,12 @@ fn stop_listening(listener: TcpListener) {
     drop(listener);
 }
 
+/// A connection; without a ticket if a fault refuses it.
+type Accepted = (TcpStream, Option<Ticketed>);
+
 pub(super) async fn accept(shared: Arc<Shared>, broker: i32, opening: u64) {
     // Accepting and registering are one step under the lock: a crash sees the connection, or the connection sees the crash.
-    let poll = |cx: &mut Context<'_>| -> Poll<Option<io::Result<(TcpStream, Option<Ticketed>)>>> {
+    let poll = |cx: &mut Context<'_>| -> Poll<Option<io::Result<Accepted>>> {
         let mut state = shared.lock();
         let Some(door) = state.doors.get(&broker) else { return Poll::Ready(None) };
         let (stream, peer) = match ready!(door.poll_accept(opening, cx)) {

@@ -1,6 +1,9 @@
 //! The APIs of coordinators: groups, producers, transactions. Pure.
 
+use milena_protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use milena_protocol::messages::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 use milena_protocol::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
+use milena_protocol::messages::end_txn::EndTxnRequest;
 use milena_protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
 use milena_protocol::messages::init_producer_id::InitProducerIdRequest;
@@ -38,6 +41,8 @@ whole! {
     LeaveGroupRequest.Group(group_id);
     ListGroupsRequest;
     InitProducerIdRequest.TransactionalId(transactional_id) with producer_epoch: -1;
+    AddOffsetsToTxnRequest.TransactionalId(transactional_id).Group(group_id);
+    EndTxnRequest.TransactionalId(transactional_id);
 }
 
 impl Subject for JoinGroupRequest {
@@ -58,6 +63,20 @@ impl Subject for DescribeGroupsRequest {
     fn refuse(self, _: &View<'_>, refusal: &Refusal<'_>) -> Option<DescribeGroupsResponse> {
         let failed = |group_id| DescribedGroup { group_id, error_code: refusal.code, ..Default::default() };
         Some(DescribeGroupsResponse { groups: self.groups.into_iter().map(failed).collect(), ..Default::default() })
+    }
+}
+
+impl Subject for DeleteGroupsRequest {
+    fn tell(&self, _: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
+        self.groups_names.iter().for_each(|group| about(About::Group(group)));
+    }
+
+    fn refuse(self, _: &View<'_>, refusal: &Refusal<'_>) -> Option<DeleteGroupsResponse> {
+        let failed = |group_id| DeletableGroupResult { group_id, error_code: refusal.code, error_message: None };
+        Some(DeleteGroupsResponse {
+            results: self.groups_names.into_iter().map(failed).collect(),
+            ..Default::default()
+        })
     }
 }
 

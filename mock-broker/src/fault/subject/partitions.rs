@@ -4,6 +4,15 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use milena_protocol::ErrorCode;
+use milena_protocol::messages::add_partitions_to_txn::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnTopicResult,
+};
+use milena_protocol::messages::delete_records::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsTopicResult,
+};
+use milena_protocol::messages::elect_leaders::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
 use milena_protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
@@ -12,6 +21,9 @@ use milena_protocol::messages::list_offsets::{
 };
 use milena_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use milena_protocol::messages::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use milena_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
@@ -22,6 +34,9 @@ use milena_protocol::messages::offset_for_leader_epoch::{
 };
 use milena_protocol::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, TopicProduceResponse,
+};
+use milena_protocol::messages::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 
 use super::{About, Name, Refusal, Scope, Subject, View, put_rows};
@@ -36,6 +51,7 @@ macro_rules! per_partition {
             => { $topic_rows:ident: $topic_row:ident $rows:ident: $row:ident[$row_index:ident $code:ident] }
             $(with |$refusal:ident| $($field:ident: $value:expr),+)?;
     )*) => {$(
+        #[allow(clippy::needless_update, reason = "some rows have nothing else")]
         impl Subject for $request {
             fn tell(&self, view: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
                 $(if let Some(name) = self.$named.name() { about(About::$about(name)); })*
@@ -104,6 +120,20 @@ per_partition! {
     OffsetCommitRequest.Group(group_id)
         { topics[name topic_id] partitions[partition_index] }
         => { topics: OffsetCommitResponseTopic partitions: OffsetCommitResponsePartition[partition_index error_code] };
+    TxnOffsetCommitRequest.TransactionalId(transactional_id).Group(group_id)
+        { topics[name topic_id] partitions[partition_index] }
+        => { topics: TxnOffsetCommitResponseTopic partitions: TxnOffsetCommitResponsePartition[partition_index error_code] };
+    // What brokers ask each other, from version 4 on, is not among it.
+    AddPartitionsToTxnRequest.TransactionalId(v3_and_below_transactional_id)
+        { v3_and_below_topics[name] partitions[] }
+        => {
+            results_by_topic_v3_and_below: AddPartitionsToTxnTopicResult
+            results_by_partition: AddPartitionsToTxnPartitionResult[partition_index partition_error_code]
+        };
+    DeleteRecordsRequest
+        { topics[name] partitions[partition_index] }
+        => { topics: DeleteRecordsTopicResult partitions: DeleteRecordsPartitionResult[partition_index error_code] }
+        with |_refusal| low_watermark: -1;
 }
 
 fn blamed(refusal: &Refusal<'_>) -> Vec<BatchIndexAndErrorMessage> {
@@ -285,5 +315,55 @@ impl Subject for OffsetFetchRequest {
             OffsetFetchResponseGroup { topics: topics.collect(), group_id: group.group_id, error_code: of_group }
         });
         Some(OffsetFetchResponse { topics, error_code: of_group, groups: groups.collect(), ..Default::default() })
+    }
+}
+
+impl Subject for OffsetDeleteRequest {
+    fn tell(&self, _: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
+        about(About::Group(&self.group_id));
+        for topic in &self.topics {
+            topic.partitions.iter().for_each(|one| about(About::Topic(&topic.name, Some(one.partition_index))));
+        }
+    }
+
+    /// The two codes that are about a partition stay with the partitions; any other is the group's, and then no partition is
+    /// named.
+    fn refuse(self, _: &View<'_>, refusal: &Refusal<'_>) -> Option<OffsetDeleteResponse> {
+        let error_code = refusal.code;
+        if !matches!(error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC) {
+            return Some(OffsetDeleteResponse { error_code, ..Default::default() });
+        }
+        let topics = self.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| OffsetDeleteResponsePartition {
+                partition_index: partition.partition_index,
+                error_code,
+            });
+            OffsetDeleteResponseTopic { partitions: partitions.collect(), name: topic.name }
+        });
+        Some(OffsetDeleteResponse { topics: topics.collect(), ..Default::default() })
+    }
+}
+
+impl Subject for ElectLeadersRequest {
+    fn tell(&self, _: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
+        let Some(topics) = &self.topic_partitions else { return about(About::EveryTopic) };
+        for topic in topics {
+            topic.partitions.iter().for_each(|index| about(About::Topic(&topic.topic, Some(*index))));
+        }
+    }
+
+    /// Where the request names no partitions, the code is the whole answer's, which version 0 lacks.
+    fn refuse(self, view: &View<'_>, refusal: &Refusal<'_>) -> Option<ElectLeadersResponse> {
+        let topics = self.topic_partitions.unwrap_or_default();
+        if topics.is_empty() && view.version < 1 {
+            return None;
+        }
+        let error_code = if topics.is_empty() { refusal.code } else { ErrorCode::NONE };
+        let failed = |partition_id| PartitionResult { partition_id, error_code: refusal.code, error_message: None };
+        let topics = topics.into_iter().map(|topic| {
+            let partition_result = topic.partitions.into_iter().map(failed).collect();
+            ReplicaElectionResult { topic: topic.topic, partition_result }
+        });
+        Some(ElectLeadersResponse { error_code, replica_election_results: topics.collect(), ..Default::default() })
     }
 }

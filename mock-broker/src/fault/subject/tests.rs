@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use milena_protocol::ApiKey;
+use milena_protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use milena_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
 use milena_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use milena_protocol::messages::describe_groups::DescribeGroupsRequest;
+use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use milena_protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, ForgottenTopic, PartitionData,
 };
@@ -86,7 +89,8 @@ fn every_version_of_every_api_is_answered() {
         R::Response: Default,
     {
         for version in R::VERSIONS.min..=R::VERSIONS.max {
-            let no_place = (R::KEY == ApiKey::METADATA && version < 13) || (R::KEY == ApiKey::FETCH && version < 7);
+            let first_with_place = [(ApiKey::METADATA, 13), (ApiKey::FETCH, 7), (ApiKey::ELECT_LEADERS, 1)];
+            let no_place = first_with_place.iter().any(|(key, first)| R::KEY == *key && version < *first);
             match outcome(version, &R::default()) {
                 Some(Outcome::Reply { frame, .. }) => {
                     let frame = Bytes::from(frame.concat()).slice(4..);
@@ -284,6 +288,48 @@ fn what_cannot_be_read_names_nothing() {
 
 fn scope(topic: Option<&str>, partition: Option<i32>) -> Scope {
     Scope { topic: topic.map(ToOwned::to_owned), partition }
+}
+
+#[test]
+fn transactions_are_about_partitions_groups_and_themselves() {
+    let core = cluster();
+    let view = View { version: 3, broker: 1, core: &core };
+    let topic = AddPartitionsToTxnTopic { name: "orders".into(), partitions: vec![3, 4] };
+    let mut request = AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: "t".into(),
+        v3_and_below_topics: vec![topic],
+        ..Default::default()
+    };
+    let mut told = 0;
+    request.tell(&view, &mut |about| {
+        let expected = [About::TransactionalId("t"), About::Topic("orders", Some(3)), About::Topic("orders", Some(4))];
+        assert_eq!(about, expected[told]);
+        told += 1;
+    });
+    let (hit, is_rest) = request.split(&view, &scope(None, Some(3)));
+    assert!(is_rest && request.v3_and_below_topics[0].partitions == [4]);
+    let refusal = Refusal { code: CODE, records: &[], is_applied: false };
+    let row = &hit.refuse(&view, &refusal).unwrap().results_by_topic_v3_and_below[0].results_by_partition[0];
+    assert_eq!((row.partition_index, row.partition_error_code), (3, CODE));
+
+    let request = AddOffsetsToTxnRequest { transactional_id: "t".into(), group_id: "g".into(), ..Default::default() };
+    let mut told = Vec::new();
+    request.tell(&view, &mut |about| told.push(format!("{about:?}")));
+    assert_eq!(told, [r#"TransactionalId("t")"#, r#"Group("g")"#]);
+}
+
+#[test]
+fn an_election_fails_by_partition_or_as_a_whole() {
+    let core = cluster();
+    let view = View { version: 2, broker: 1, core: &core };
+    let refusal = Refusal { code: CODE, records: &[], is_applied: false };
+    let request = ElectLeadersRequest { topic_partitions: None, ..Default::default() };
+    assert_eq!(request.refuse(&view, &refusal).unwrap().error_code, CODE);
+    let topics = vec![TopicPartitions { topic: "orders".into(), partitions: vec![3] }];
+    let request = ElectLeadersRequest { topic_partitions: Some(topics), ..Default::default() };
+    let response = request.refuse(&view, &refusal).unwrap();
+    let partition = &response.replica_election_results[0].partition_result[0];
+    assert_eq!((response.error_code, partition.partition_id, partition.error_code), (ErrorCode::NONE, 3, CODE));
 }
 
 /// A Produce request for these partitions of `orders` and of `payments`.

@@ -4,10 +4,14 @@ use std::mem;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use milena_protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopicResult};
 use milena_protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest};
 use milena_protocol::messages::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use milena_protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use milena_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResult};
+use milena_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+};
 use milena_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponseTopic,
 };
@@ -21,6 +25,7 @@ const TOPIC_RESOURCE: i8 = 2;
 /// answer.
 macro_rules! per_topic {
     ($($request:ident $topics:ident[$name:ident $($kind:ident)?] => $rows:ident: $row:ident;)*) => {$(
+        #[allow(clippy::needless_update, reason = "some rows have nothing else")]
         impl Subject for $request {
             fn tell(&self, _: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
                 for topic in &self.$topics {
@@ -62,6 +67,8 @@ macro_rules! per_topic {
 per_topic! {
     CreateTopicsRequest topics[name] => topics: CreatableTopicResult;
     DescribeConfigsRequest resources[resource_name resource_type] => results: DescribeConfigsResult;
+    CreatePartitionsRequest topics[name] => results: CreatePartitionsTopicResult;
+    IncrementalAlterConfigsRequest resources[resource_name resource_type] => responses: AlterConfigsResourceResponse;
 }
 
 impl Subject for DeleteTopicsRequest {
