@@ -2,6 +2,7 @@
 
 mod builder;
 mod control;
+mod fault_handle;
 mod group;
 mod topic;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use milena_protocol::ErrorCode;
 
-use crate::fault::{Fault, FaultHandle};
+use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::pipe::Pipe;
 use crate::server::{PATIENCE, Shared};
@@ -20,6 +21,7 @@ use crate::snapshot::{Connection, Snapshot};
 
 pub use builder::MockClusterBuilder;
 pub use control::{BrokerControl, PartitionControl};
+pub use fault_handle::FaultHandle;
 pub use group::GroupControl;
 pub use topic::Topic;
 

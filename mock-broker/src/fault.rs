@@ -1,8 +1,7 @@
-//! Faults as sentences: which requests, how often, and what happens to them. IO.
+//! Faults as sentences: which requests, how often, and what happens to them. Pure.
 
 mod action;
 mod falsify;
-mod handle;
 mod matcher;
 mod rules;
 mod subject;
@@ -13,7 +12,6 @@ use std::time::Duration;
 use milena_protocol::{ApiKey, ErrorCode};
 
 pub(crate) use action::{Action, Plan, Then};
-pub use handle::FaultHandle;
 use matcher::{Limit, Matcher};
 pub(crate) use rules::Rules;
 pub(crate) use subject::Incoming;

@@ -52,8 +52,8 @@ mod server;
 mod snapshot;
 
 pub use crate::core::{GroupState, LogRecord, ProducerState};
-pub use cluster::{BrokerControl, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
-pub use fault::{ConnectionMatch, Fault, FaultHandle, Match};
+pub use cluster::{BrokerControl, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
+pub use fault::{ConnectionMatch, Fault, Match};
 pub use journal::{Journal, Seen};
 pub use milena_protocol::{ApiKey, ErrorCode};
 pub use pipe::Pipe;
