@@ -43,6 +43,7 @@ pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use log::Log;
 pub use log::LogRecord;
+pub use producers::ProducerState;
 pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use milena_protocol::ErrorCode;
 
 use super::{MockCluster, expect_done};
-use crate::core::{Core, LogRecord};
+use crate::core::{Core, LogRecord, ProducerState};
 
 /// One broker of a [`MockCluster`]. Everything it does has taken effect when the call returns.
 #[derive(Clone, Debug)]
@@ -178,6 +178,14 @@ impl PartitionControl {
     /// If there is no such partition.
     pub fn log_end(&self) -> i64 {
         self.look(Core::log_end)
+    }
+
+    /// What the leader remembers of idempotent producers, by their ids.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.look(Core::producers)
     }
 
     /// Removes what `retention.ms` and `retention.bytes` let go, now instead of at the next check. As in Kafka, whole segments
