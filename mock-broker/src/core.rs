@@ -19,8 +19,10 @@ use crate::random::Random;
 pub(crate) mod append;
 mod broker;
 pub(crate) mod controller;
+mod elections;
 pub(crate) mod fetch_sessions;
 mod groups;
+mod liveness;
 mod log;
 pub(crate) mod offsets;
 pub(crate) mod parked;
@@ -32,12 +34,14 @@ mod script;
 mod tests;
 pub(crate) mod topic_configs;
 
-use broker::Broker;
+use broker::{Broker, Process};
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
 
+pub(crate) use elections::Following;
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
+pub(crate) use liveness::Visibility;
 pub(crate) use log::Log;
 pub use log::LogRecord;
 
@@ -56,6 +60,25 @@ pub(crate) struct Settings {
     /// Partitions of `__consumer_offsets`, and of the transactions' topic.
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
+    pub(crate) replication: ReplicationSettings,
+}
+
+/// What the brokers' configuration says about replicas.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplicationSettings {
+    /// `replica.lag.time.max.ms`
+    pub(crate) lag_time_max: Duration,
+    /// `broker.session.timeout.ms`
+    pub(crate) session_timeout: Duration,
+    /// Whether consumers are sent to a replica in their rack (`replica.selector.class`).
+    pub(crate) is_rack_aware: bool,
+}
+
+impl Default for ReplicationSettings {
+    /// Kafka's.
+    fn default() -> Self {
+        Self { lag_time_max: Duration::from_secs(30), session_timeout: Duration::from_secs(9), is_rack_aware: false }
+    }
 }
 
 /// A broker and where clients reach it.
@@ -102,10 +125,14 @@ pub(crate) struct NewTopic {
 /// The whole cluster.
 pub(crate) struct Core {
     pub(crate) settings: Settings,
+    /// When it was last told the time.
+    time: Duration,
     pub(crate) controller: Controller,
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) random: Random,
     parked: ParkedRequests,
+    /// Replicas, with their brokers, that a test keeps from following.
+    held: BTreeSet<(PartitionId, i32)>,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
     outcomes: VecDeque<(Ticket, Outcome)>,
@@ -118,7 +145,9 @@ impl Core {
             controller: Controller::new(&settings, Random::new(settings.seed, 1)),
             brokers: settings.brokers.iter().map(|address| (address.id, Broker::new(address.id))).collect(),
             random: Random::new(settings.seed, 2),
+            time: Duration::ZERO,
             parked: ParkedRequests::default(),
+            held: BTreeSet::new(),
             changed: BTreeSet::new(),
             outcomes: VecDeque::new(),
             next_ticket: 0,
@@ -155,11 +184,12 @@ impl Core {
 
     /// Lets time pass.
     pub(crate) fn poll(&mut self, now: Duration) {
+        self.time = now;
         loop {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) {
+            } else if !self.expire_group(now) && !self.expire_liveness(now) && !self.finish_loading(now) {
                 return;
             }
         }
@@ -167,8 +197,10 @@ impl Core {
 
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let of_groups = self.brokers.values().filter_map(|broker| broker.groups.next_deadline());
-        of_groups.chain(self.parked.next_deadline()).min()
+        let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
+        let of_brokers =
+            awake.flat_map(|broker| [broker.groups.next_deadline(), broker.loading.values().min().copied()]);
+        of_brokers.flatten().chain(self.parked.next_deadline()).chain(self.next_controller_deadline()).min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {

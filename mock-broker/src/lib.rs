@@ -52,7 +52,7 @@ mod server;
 mod snapshot;
 
 pub use crate::core::{GroupState, LogRecord};
-pub use cluster::{BrokerControl, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
+pub use cluster::{BrokerControl, Direction, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
 pub use fault::{Fault, FaultHandle, Match};
 pub use journal::{Journal, Seen};
 pub use milena_protocol::{ApiKey, ErrorCode};

@@ -6,6 +6,7 @@ mod crashes;
 mod groups;
 mod offsets;
 mod produce;
+mod replication;
 mod rig;
 mod sessions;
 mod topics;

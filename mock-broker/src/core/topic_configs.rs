@@ -130,6 +130,7 @@ pub(crate) struct AppendRules {
     /// `None` keeps the producer's.
     pub(crate) compression: Option<Compression>,
     pub(crate) min_insync_replicas: usize,
+    pub(crate) elects_uncleanly: bool,
 }
 
 impl TopicConfigs {
@@ -198,6 +199,7 @@ impl TopicConfigs {
                 name => Compression::from_name(name),
             },
             min_insync_replicas: self.size("min.insync.replicas"),
+            elects_uncleanly: self.text("unclean.leader.election.enable").eq_ignore_ascii_case("true"),
         }
     }
 }

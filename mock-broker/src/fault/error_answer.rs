@@ -197,6 +197,7 @@ pub(super) mod tests {
                 max_session_timeout: Duration::MAX,
                 initial_rebalance_delay: Duration::ZERO,
             },
+            replication: Default::default(),
         });
         let orders =
             NewTopic { name: "orders".into(), partitions: 8, replication_factor: None, configs: BTreeMap::new() };

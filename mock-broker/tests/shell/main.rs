@@ -5,4 +5,5 @@ mod connections;
 mod controls;
 mod faults;
 mod groups;
+mod network;
 mod raw;
