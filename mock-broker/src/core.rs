@@ -32,11 +32,14 @@ mod replication;
 mod script;
 #[cfg(test)]
 mod tests;
+mod topic_changes;
 pub(crate) mod topic_configs;
+mod upkeep;
 
 use broker::{Broker, Process};
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
+use upkeep::Upkeep;
 
 pub(crate) use elections::Following;
 pub use groups::GroupState;
@@ -44,6 +47,7 @@ pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use liveness::Visibility;
 pub(crate) use log::Log;
 pub use log::LogRecord;
+pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.
 #[derive(Debug, Clone)]
@@ -61,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
     pub(crate) replication: ReplicationSettings,
+    pub(crate) logs: LogSettings,
 }
 
 /// What the brokers' configuration says about replicas.
@@ -133,6 +138,7 @@ pub(crate) struct Core {
     parked: ParkedRequests,
     /// Replicas, with their brokers, that a test keeps from following.
     held: BTreeSet<(PartitionId, i32)>,
+    upkeep: Upkeep,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
     outcomes: VecDeque<(Ticket, Outcome)>,
@@ -148,6 +154,7 @@ impl Core {
             time: Duration::ZERO,
             parked: ParkedRequests::default(),
             held: BTreeSet::new(),
+            upkeep: Upkeep::default(),
             changed: BTreeSet::new(),
             outcomes: VecDeque::new(),
             next_ticket: 0,
@@ -189,7 +196,11 @@ impl Core {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) && !self.expire_liveness(now) && !self.finish_loading(now) {
+            } else if !self.expire_group(now)
+                && !self.expire_liveness(now)
+                && !self.finish_loading(now)
+                && !self.do_upkeep(now)
+            {
                 return;
             }
         }
@@ -200,7 +211,12 @@ impl Core {
         let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
         let of_brokers =
             awake.flat_map(|broker| [broker.groups.next_deadline(), broker.loading.values().min().copied()]);
-        of_brokers.flatten().chain(self.parked.next_deadline()).chain(self.next_controller_deadline()).min()
+        of_brokers
+            .flatten()
+            .chain(self.parked.next_deadline())
+            .chain(self.next_controller_deadline())
+            .chain(self.upkeep.next_deadline())
+            .min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {
@@ -219,10 +235,12 @@ impl Core {
     fn settle(&mut self, now: Duration) {
         while let Some(id) = self.changed.pop_first() {
             self.coordinate_groups(now, id);
+            self.plan_upkeep(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
             }
         }
+        self.keep_within_memory(now);
     }
 
     /// Answers a parked request if it can be answered now, or must be because its time is up.

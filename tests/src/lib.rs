@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod eventually;
 pub mod layering;
 pub mod proxy;
+pub mod raw;
 pub mod real_kafka;
 #[cfg(feature = "docker")]
 pub mod testcontainers_kafka;

@@ -8,6 +8,7 @@ use milena_protocol::records::Batch;
 use super::controller::PartitionState;
 use super::log::Log;
 use super::producers::Producers;
+use super::topic_configs::LogRules;
 
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -28,10 +29,10 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(role: PartitionState) -> Self {
+    pub(crate) fn new(role: PartitionState, rules: LogRules) -> Self {
         Self {
             role,
-            log: Log::default(),
+            log: Log::new(rules),
             high_watermark: 0,
             producers: Producers::default(),
             producers_from: 0,
@@ -59,7 +60,7 @@ impl Replica {
         self.high_watermark = self.high_watermark.min(self.log.end());
         self.producers_from = self.producers_from.min(self.log.end());
         self.producers = Producers::default();
-        for batch in self.log.batches_from(self.producers_from) {
+        for batch in self.log.batches_from(self.producers_from.max(self.log.start())) {
             self.producers.remember(batch.header());
         }
     }
@@ -68,6 +69,26 @@ impl Replica {
     pub(crate) fn expire_producers(&mut self) {
         self.producers = Producers::default();
         self.producers_from = self.log.end();
+    }
+
+    /// Compacts the log if enough was written since the last time.
+    pub(crate) fn clean(&mut self, wall_ms: i64) {
+        if self.log.is_cleanable(wall_ms, self.last_stable_offset()) {
+            self.compact_closed(wall_ms);
+        }
+    }
+
+    /// Compacts all that can be read.
+    pub(crate) fn compact(&mut self, wall_ms: i64) {
+        self.log.roll();
+        self.compact_closed(wall_ms);
+    }
+
+    fn compact_closed(&mut self, wall_ms: i64) {
+        let (stable, producers) = (self.last_stable_offset(), &self.producers);
+        if let Err(error) = self.log.compact(wall_ms, stable, |batch| producers.is_last(batch)) {
+            tracing::error!(%error, "a log cannot be compacted");
+        }
     }
 
     /// The end of what a consumer with isolation level `read_committed` may see. Without transactions it is the high

@@ -14,11 +14,14 @@ use super::replica::Replica;
 impl Core {
     /// Tells every replica's broker that can hear it who leads and who is in sync, and lets the followers follow.
     pub(super) fn publish(&mut self, id: PartitionId) {
-        let Some(role) = self.controller.partition(id).cloned() else { return };
+        let Some(topic) = self.controller.topic_by_id(id.topic) else { return };
+        let Some(role) = topic.partition(id.index).cloned() else { return };
+        let rules = topic.log_rules;
         for broker_id in &role.replicas {
             let Some(broker) = self.brokers.get_mut(broker_id).filter(|broker| broker.is_in_touch()) else { continue };
-            let replica = broker.replicas.entry(id).or_insert_with(|| Replica::new(role.clone()));
+            let replica = broker.replicas.entry(id).or_insert_with(|| Replica::new(role.clone(), rules));
             replica.role.clone_from(&role);
+            replica.log.set_rules(rules);
             if role.leader == *broker_id && replica.log.latest_epoch().is_none_or(|epoch| epoch < role.leader_epoch) {
                 replica.lead(self.time);
             }
@@ -64,9 +67,13 @@ impl Core {
     /// One follower copies what it lacks, after it has cut off what the leader does not have.
     fn follow(&mut self, id: PartitionId, leader: i32, follower: i32) {
         let Some((source, target)) = self.pair(id, leader, follower) else { return };
-        let common_end = target.log.agrees_until(&source.log);
+        let common_end = match target.log.end() < source.log.start() {
+            true => target.log.start(),
+            false => target.log.agrees_until(&source.log),
+        };
         let missing: Vec<Batch> = source.log.batches_from(common_end).cloned().collect();
         let (epoch, epoch_start, end) = (source.log.latest_epoch(), source.log.latest_epoch_start(), source.log.end());
+        let start = source.log.start();
         let is_out_of_sync = !source.role.isr.contains(&follower);
         let Some(target) = self.replica_mut(follower, id) else { return };
         if common_end < target.log.end() {
@@ -80,7 +87,12 @@ impl Core {
         {
             target.log.begin_epoch(epoch, epoch_start);
         }
+        target.log.extend_to(end);
+        let is_cut = target.log.advance_start(start);
         debug_assert_eq!(target.log.end(), end, "the follower has the leader's log");
+        if is_cut {
+            self.changed.insert(id);
+        }
         if let Some(source) = self.replica_mut(leader, id) {
             source.follower_ends.insert(follower, end);
         }

@@ -1,5 +1,6 @@
 //! Tests of the core: frames in, frames out, virtual time. Pure.
 
+mod compaction;
 mod connections;
 mod consume;
 mod crashes;
@@ -7,6 +8,7 @@ mod groups;
 mod offsets;
 mod produce;
 mod replication;
+mod retention;
 mod rig;
 mod sessions;
 mod topics;

@@ -213,13 +213,13 @@ impl TestCluster {
         known.into_iter().find(|known| known.partition_index == partition)
     }
 
-    fn address(&self, broker: i32) -> Option<String> {
+    pub(crate) fn address(&self, broker: i32) -> Option<String> {
         let index = usize::try_from(broker).ok()?.checked_sub(1)?;
         self.bootstrap().split(',').nth(index).map(str::to_owned)
     }
 
     /// The answer of the first broker that gives one.
-    async fn ask_any<T>(&self, ask: impl AsyncFn(&str) -> io::Result<T>) -> T {
+    pub(crate) async fn ask_any<T>(&self, ask: impl AsyncFn(&str) -> io::Result<T>) -> T {
         let mut failures = Vec::new();
         for address in self.bootstrap().split(',') {
             match ask(address).await {

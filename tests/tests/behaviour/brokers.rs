@@ -2,42 +2,51 @@
 
 use bytes::Bytes;
 use milena::ErrorCode;
-use milena_protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use milena_protocol::records::{BatchHeader, NewRecord};
+use milena_protocol::messages::fetch::FetchRequest;
+use milena_protocol::messages::produce::PartitionProduceData;
 use milena_tests::cluster::TestCluster;
+use milena_tests::raw::{self, NoAnswer, RawBatch};
 
 const PRODUCE: i16 = 9;
+const FETCH: i16 = 12;
 
 /// A batch of one record of an idempotent producer.
-fn batch(value: &str, producer: (i64, i16, i32)) -> Bytes {
-    let (producer_id, producer_epoch, base_sequence) = producer;
-    let mut body = Vec::new();
-    NewRecord { key: None, value: Some(value.as_bytes()), headers: &[] }.append_to(0, 0, &mut body);
-    let body = Bytes::from(body);
-    let header = BatchHeader {
-        base_timestamp: 1_700_000_000_000,
-        max_timestamp: 1_700_000_000_000,
-        producer_id,
-        producer_epoch,
-        base_sequence,
-        record_count: 1,
-        ..Default::default()
-    };
-    [&header.encode(std::slice::from_ref(&body)), &body[..]].concat().into()
+fn batch(value: &str, (id, epoch, sequence): (i64, i16, i32)) -> Bytes {
+    RawBatch::of([value]).producer(id, epoch, sequence).encode()
 }
 
 /// Sends batches for partition 0 in one request. Returns what was answered for each partition that was answered.
 async fn produce(cluster: &TestCluster, topic: &str, batches: &[Bytes]) -> Vec<(ErrorCode, i64)> {
     let data = |batch: &Bytes| PartitionProduceData { index: 0, records: Some(batch.clone().into()) };
-    let topic_data = vec![TopicProduceData {
-        name: topic.to_owned(),
-        partition_data: batches.iter().map(data).collect(),
-        ..Default::default()
-    }];
-    let request = ProduceRequest { acks: -1, timeout_ms: 20_000, topic_data, ..Default::default() };
-    let mut answer = cluster.ask(cluster.leader(topic, 0).await, PRODUCE, &request).await;
+    let mut request = raw::produce(topic, 0, Bytes::new());
+    request.topic_data[0].partition_data = batches.iter().map(data).collect();
+    let mut answer = cluster.raw_leader(topic, 0).await.ask(PRODUCE, &request).await;
     let partitions = answer.responses.remove(0).partition_responses;
     partitions.iter().map(|partition| (partition.error_code, partition.base_offset)).collect()
+}
+
+#[tokio::test]
+async fn requests_of_one_connection_are_answered_in_their_order() {
+    let cluster = TestCluster::shared().await;
+    let topic = cluster.topic("in-order", 1).await;
+    let mut leader = cluster.raw_leader(&topic, 0).await;
+    let waiting = FetchRequest { max_wait_ms: 300, min_bytes: 1, ..raw::fetch(&topic, 0, 0) };
+
+    let fetched = leader.send(FETCH, &waiting).await;
+    let produced = leader.send(PRODUCE, &raw::produce(&topic, 0, RawBatch::of(["a"]))).await;
+
+    let fetched = leader.answer(fetched).await;
+    assert_eq!(fetched.responses[0].partitions[0].high_watermark, 0, "what was behind it was not done before it");
+    assert_eq!(leader.answer(produced).await.responses[0].partition_responses[0].base_offset, 0);
+    assert_eq!(leader.try_ask(FETCH, &raw::fetch(&topic, 0, 0)).await.map(|_| ()), Ok(()));
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_served_closes_the_connection() {
+    let cluster = TestCluster::shared().await;
+    let mut broker = cluster.raw(1).await;
+    let request = FetchRequest { topics: Vec::new(), ..Default::default() };
+    assert_eq!(broker.try_ask(3, &request).await, Err(NoAnswer::Closed));
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ fn the_high_watermark_waits_for_a_follower_in_sync_until_its_time_is_over() {
     let (mut rig, [leader, first, second]) = replicated(&[]);
     rig.at(1000);
     rig.hold(second);
-    assert_eq!(rig.core.next_deadline(), None, "it lacks nothing");
+    assert_eq!(rig.core.next_controller_deadline(), None, "it lacks nothing");
     rig.at(5000);
     assert_eq!(rig.write(leader, 1, "a"), (NONE, 0));
     let waiting = rig.send_value(leader, -1, "b");
@@ -164,7 +164,7 @@ fn a_zombie_goes_on_leading_and_loses_what_it_took() {
     assert_eq!(rig.produced(waiting), Some((ErrorCode::NOT_LEADER_OR_FOLLOWER, 3)));
     assert_eq!((rig.logged(zombie), rig.isr().len()), (vec!["a".to_owned(), "b".to_owned()], 3));
     assert_eq!(rig.write(zombie, 1, "refused").0, ErrorCode::NOT_LEADER_OR_FOLLOWER);
-    assert_eq!(rig.core.next_deadline(), None);
+    assert_eq!(rig.core.next_controller_deadline(), None);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_broker_that_is_back_before_its_session_ends_has_lost_nothing() {
     rig.at(900);
     rig.act(|core, now| core.rejoin(now, leader));
     assert_eq!(rig.produced(waiting), Some((NONE, 0)));
-    assert_eq!((rig.core.leader("t", 0), rig.core.next_deadline()), (Some((leader, 0)), None));
+    assert_eq!((rig.core.leader("t", 0), rig.core.next_controller_deadline()), (Some((leader, 0)), None));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use milena_protocol::primitives::Records;
 use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
 use crate::core::{
-    BrokerAddress, Core, GroupSettings, NewTopic, Origin, Outcome, ReplicationSettings, Settings, Ticket,
+    BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, ReplicationSettings, Settings, Ticket,
 };
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
@@ -49,6 +49,7 @@ pub(super) fn settings() -> Settings {
             initial_rebalance_delay: Duration::ZERO,
         },
         replication: ReplicationSettings { is_rack_aware: true, ..Default::default() },
+        logs: LogSettings::default(),
     }
 }
 
