@@ -47,6 +47,7 @@ pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use liveness::Visibility;
 pub(crate) use log::Log;
 pub use log::LogRecord;
+pub use producers::ProducerState;
 pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.

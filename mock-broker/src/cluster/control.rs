@@ -6,7 +6,7 @@ use bytes::Bytes;
 use milena_protocol::ErrorCode;
 
 use super::{MockCluster, expect_done};
-use crate::core::{Core, Following, LogRecord, Visibility};
+use crate::core::{Core, Following, LogRecord, ProducerState, Visibility};
 use crate::server::Gate;
 
 /// One broker of a [`MockCluster`]. Everything it does has taken effect when the call returns.
@@ -359,6 +359,14 @@ impl PartitionControl {
     /// If that broker has no replica of the partition.
     pub fn high_watermark_at(&self, broker: i32) -> i64 {
         self.look(|core, topic, partition| Some(core.replica_at(topic, partition, broker)?.high_watermark))
+    }
+
+    /// What the leader remembers of idempotent producers, by their ids.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.look(Core::producers)
     }
 
     /// Removes what `retention.ms` and `retention.bytes` let go, now instead of at the next check. As in Kafka, whole segments
