@@ -30,16 +30,21 @@ mod replication;
 mod script;
 #[cfg(test)]
 mod tests;
+mod topic_changes;
 pub(crate) mod topic_configs;
+mod upkeep;
 
 use broker::Broker;
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
+use upkeep::Upkeep;
 
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use log::Log;
 pub use log::LogRecord;
+pub use producers::ProducerState;
+pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.
 #[derive(Debug, Clone)]
@@ -56,6 +61,7 @@ pub(crate) struct Settings {
     /// Partitions of `__consumer_offsets`, and of the transactions' topic.
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
+    pub(crate) logs: LogSettings,
 }
 
 /// A broker and where clients reach it.
@@ -106,6 +112,7 @@ pub(crate) struct Core {
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) random: Random,
     parked: ParkedRequests,
+    upkeep: Upkeep,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
     outcomes: VecDeque<(Ticket, Outcome)>,
@@ -119,6 +126,7 @@ impl Core {
             brokers: settings.brokers.iter().map(|address| (address.id, Broker::new(address.id))).collect(),
             random: Random::new(settings.seed, 2),
             parked: ParkedRequests::default(),
+            upkeep: Upkeep::default(),
             changed: BTreeSet::new(),
             outcomes: VecDeque::new(),
             next_ticket: 0,
@@ -159,7 +167,7 @@ impl Core {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) {
+            } else if !self.expire_group(now) && !self.do_upkeep(now) {
                 return;
             }
         }
@@ -168,7 +176,7 @@ impl Core {
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let of_groups = self.brokers.values().filter_map(|broker| broker.groups.next_deadline());
-        of_groups.chain(self.parked.next_deadline()).min()
+        of_groups.chain(self.parked.next_deadline()).chain(self.upkeep.next_deadline()).min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {
@@ -187,10 +195,12 @@ impl Core {
     fn settle(&mut self, now: Duration) {
         while let Some(id) = self.changed.pop_first() {
             self.coordinate_groups(now, id);
+            self.plan_upkeep(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
             }
         }
+        self.keep_within_memory(now);
     }
 
     /// Answers a parked request if it can be answered now, or must be because its time is up.

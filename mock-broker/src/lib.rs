@@ -51,10 +51,10 @@ mod random;
 mod server;
 mod snapshot;
 
-pub use crate::core::{GroupState, LogRecord};
-pub use cluster::{BrokerControl, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
-pub use fault::{Fault, FaultHandle, Match};
+pub use crate::core::{GroupState, LogRecord, ProducerState};
+pub use cluster::{BrokerControl, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
+pub use fault::{ConnectionMatch, Fault, Match};
 pub use journal::{Journal, Seen};
 pub use milena_protocol::{ApiKey, ErrorCode};
 pub use pipe::Pipe;
-pub use snapshot::{GroupMember, Snapshot};
+pub use snapshot::{Connection, GroupMember, Snapshot};

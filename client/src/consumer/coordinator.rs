@@ -13,9 +13,9 @@ use milena_protocol::messages::offset_fetch::{
 use milena_protocol::primitives::Uuid;
 use tracing::{debug, warn};
 
-use super::commits::ToCommit;
+use super::commits::{Committer, ToCommit};
 use super::lease::FetchPosition;
-use super::membership::Identity;
+use super::membership::{Identity, fenced};
 use super::shared::Shared;
 use crate::clock::Time;
 use crate::cluster::{Cluster, UNKNOWN_TOPIC};
@@ -30,14 +30,6 @@ const FETCH_GROUPS: i16 = 8;
 
 /// A topic that is not known so many times in a row may be gone.
 const ENOUGH_UNKNOWN: u32 = 3;
-
-/// As whom offsets are committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Committer {
-    /// No member: works while the group has none.
-    Nobody,
-    Member(Identity),
-}
 
 /// Stores offsets for the group, trying again while that may help. Each partition is judged by itself: what is wrong with one
 /// holds up no other. A topic that the coordinator does not know is given up soon: with an error if the commit was `asked_for`,
@@ -56,6 +48,8 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
     let mut attempts = Attempts::new(cluster, &group, &doing, deadline);
     let mut unknown = UnknownTopics { asked_for, topics: BTreeMap::new() };
     let mut failed: Option<Error> = None;
+    // What the coordinator said of partitions whose member it does not take for one; it may, under another generation.
+    let mut disowned: BTreeMap<TopicPartition, Error> = BTreeMap::new();
     loop {
         let broker = match attempts.coordinator().await {
             Ok(broker) => broker,
@@ -65,7 +59,8 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
             return Err(Error::closed("consumer"));
         }
         let committer = shared.committer(&mut offsets, |error| {
-            failed.get_or_insert(error);
+            let said = error.topic_partition().and_then(|partition| disowned.remove(partition));
+            failed.get_or_insert(said.unwrap_or(error));
         });
         offsets.retain(|offset| match recreated(cluster, offset) {
             Some(error) => {
@@ -119,6 +114,15 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
                 continue;
             }
             let error = refused(&group, broker, &offset, code, &committer);
+            if let (Committer::Member(identity), true) = (&committer, is_about_member(code)) {
+                shared.on_refused_commit(identity, code);
+                if code != ErrorCode::FENCED_INSTANCE_ID {
+                    disowned.insert(offset.partition.clone(), error.clone());
+                    again = Some(error);
+                    left.push(offset);
+                    continue;
+                }
+            }
             if is_unknown(code) {
                 match unknown.is_hopeless(cluster, &offset.partition) {
                     true => unknown.give_up(error, &mut failed),
@@ -139,7 +143,11 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
             cluster.request_refresh();
         }
         match again.or(not_known) {
-            Some(error) => attempts.on_failed(broker, error).map_err(|error| failed.take().unwrap_or(error))?,
+            Some(error) => {
+                attempts
+                    .on_failed(broker, error.with_retriable(true))
+                    .map_err(|error| failed.take().unwrap_or(error))?;
+            }
             None => return failed.map_or(Ok(()), Err),
         }
         offsets = left;
@@ -177,6 +185,18 @@ impl UnknownTopics {
     }
 }
 
+/// Whether the coordinator objects to the member rather than to the offset. The membership decides what that means: while a
+/// cooperative member keeps its partitions over a rebalance, it may commit again as soon as that is over.
+fn is_about_member(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::REBALANCE_IN_PROGRESS
+            | ErrorCode::FENCED_INSTANCE_ID
+    )
+}
+
 fn is_unknown(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
 }
@@ -210,9 +230,16 @@ fn refused(group: &str, broker: i32, offset: &ToCommit, code: ErrorCode, committ
     let ToCommit { partition, next, .. } = offset;
     let doing = format_args!("committing {partition} at offset {} for group \"{group}\"", next.offset);
     match code {
+        ErrorCode::FENCED_INSTANCE_ID => {
+            let instance_id = match committer {
+                Committer::Nobody => None,
+                Committer::Member(identity) => identity.instance_id.as_deref(),
+            };
+            let text = format!("{doing} failed: {code} from broker {broker}{}", fenced(instance_id));
+            Error::new(ErrorKind::Fenced, text).with_code(code).with_topic_partition(partition.clone())
+        }
         ErrorCode::UNKNOWN_MEMBER_ID
         | ErrorCode::ILLEGAL_GENERATION
-        | ErrorCode::FENCED_INSTANCE_ID
         | ErrorCode::REBALANCE_IN_PROGRESS
         | ErrorCode::STALE_MEMBER_EPOCH => {
             let (kind, why) = match committer {

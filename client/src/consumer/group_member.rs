@@ -8,31 +8,28 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use milena_protocol::ErrorCode;
-use milena_protocol::api::Request;
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
 use milena_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
-use milena_protocol::messages::leave_group::LeaveGroupRequest;
 use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 use tracing::{debug, info, warn};
 
+use self::handover::Handover;
 use self::listening::{Call, Listening, Told};
-use super::assignor::{Division, Strategy, Topics};
-use super::coordinator::Committer;
+use self::requests::divide;
+use super::assignor::{Strategy, Topics};
+use super::commits::Committer;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
 use crate::clock::Time;
-use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
 use crate::topic_partition::TopicPartition;
 
+mod handover;
 mod listening;
+mod requests;
 
-/// For the last commit before partitions are given up, within what the group still waits.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
-/// How long a leader waits for the metadata of topics that other members brought along.
-const TOPICS: Duration = Duration::from_secs(5);
 /// How long a consumer that ends waits for its leave to be answered.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -41,23 +38,15 @@ type Replies<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 /// Something that the member waited for.
 pub(super) enum Event {
     Coordinator(Result<i32>),
-    Joined(Result<JoinGroupResponse>),
+    Joined(u64, Result<JoinGroupResponse>),
     Divided(i32, Topics, Result<Vec<SyncGroupRequestAssignment>>),
-    Synced(Result<SyncGroupResponse>),
+    Synced(u64, Result<SyncGroupResponse>),
     Beat(u64, Result<ErrorCode>),
     /// The last commit of the handover with this number.
     Committed(u64, Result<()>),
     /// The listener returned, or failed.
     Listened(Option<Error>),
     Left,
-}
-
-/// Partitions on their way out.
-struct Handover {
-    number: u64,
-    /// Then it goes on, whatever the application still holds.
-    deadline: Time,
-    committing: bool,
 }
 
 pub(crate) struct GroupMember {
@@ -67,6 +56,8 @@ pub(crate) struct GroupMember {
     topics: BTreeSet<Arc<str>>,
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
+    /// The attempt to join whose JoinGroup or SyncGroup waits there.
+    parked: Option<u64>,
     replies: Replies<Event>,
     /// How many of the replies are answers to LeaveGroup, and how many of last commits.
     leaving: usize,
@@ -75,6 +66,8 @@ pub(crate) struct GroupMember {
     handover: Option<Handover>,
     handovers: u64,
     closing: Option<Closing>,
+    /// Out of the group for good: what is told to the listener is the last thing to do.
+    failed: bool,
     /// The application has to begin a read before the group is joined again.
     resting: bool,
     /// Reads and releases as they were last seen, and when they had changed.
@@ -98,7 +91,7 @@ impl GroupMember {
         let group = shared.group.clone().unwrap_or_default();
         let membership = MembershipSettings {
             group: group.clone(),
-            instance_id: None,
+            instance_id: settings.group_instance_id.clone(),
             rack,
             strategies,
             session_timeout: settings.session_timeout,
@@ -116,6 +109,7 @@ impl GroupMember {
             membership: Membership::new(membership, topics.clone(), net.fork_entropy()),
             topics,
             connection: None,
+            parked: None,
             replies: Replies::new(),
             leaving: 0,
             committing: 0,
@@ -123,6 +117,7 @@ impl GroupMember {
             handover: None,
             handovers: 0,
             closing: None,
+            failed: false,
             resting: false,
             seen: (0, 0),
             progress: net.now(),
@@ -131,10 +126,9 @@ impl GroupMember {
         }
     }
 
-    /// Whether there is nothing left to do for a consumer that is closed.
+    /// Whether there is nothing left to do, for a consumer that is closed or out of the group for good.
     pub(super) fn is_over(&self) -> bool {
-        self.closing.is_some()
-            && self.membership.is_over()
+        self.membership.is_over()
             && self.handover.is_none()
             && self.leaving == 0
             && self.committing == 0
@@ -156,7 +150,7 @@ impl GroupMember {
         let identity = self.membership.identity();
         let mut state = self.shared.lock();
         state.member.committer = identity.map(Committer::Member);
-        if self.closing.is_some() && self.handover.is_none() && self.committing == 0 {
+        if self.closing.is_some() && !self.failed && self.handover.is_none() && self.committing == 0 {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
         }
@@ -184,11 +178,17 @@ impl GroupMember {
     pub(super) fn on_event(&mut self, event: Event, now: Time) {
         match event {
             Event::Coordinator(found) => self.membership.on_coordinator(found, now),
-            Event::Joined(answer) => self.membership.on_join(answer, now),
+            Event::Joined(attempt, answer) => {
+                self.parked.take_if(|parked| *parked == attempt);
+                self.membership.on_join(attempt, answer, now);
+            }
             Event::Divided(generation, topics, outcome) => {
                 self.membership.on_divided(generation, topics, outcome, now);
             }
-            Event::Synced(answer) => self.membership.on_sync(answer, now),
+            Event::Synced(attempt, answer) => {
+                self.parked.take_if(|parked| *parked == attempt);
+                self.membership.on_sync(attempt, answer, now);
+            }
             Event::Beat(number, answer) => self.membership.on_heartbeat(number, answer, now),
             Event::Committed(number, outcome) => self.on_last_commit(number, outcome, now),
             Event::Listened(error) => self.on_listened(error),
@@ -258,10 +258,10 @@ impl GroupMember {
             state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
-            (application, state.member.refused.take(), state.member.closing, state.member.topics.take())
+            (application, std::mem::take(&mut state.member.refused), state.member.closing, state.member.topics.take())
         };
         self.membership.on_application(application, now);
-        if let Some((Committer::Member(identity), code)) = refused {
+        for (identity, code) in refused {
             self.membership.on_commit_error(&identity, code, now);
         }
         if let Some(topics) = topics {
@@ -275,7 +275,7 @@ impl GroupMember {
             if let Some(handover) = &mut self.handover {
                 handover.deadline = handover.deadline.min(closing.deadline);
             }
-            self.membership.close(closing.deadline, now);
+            self.membership.close(closing.departure, closing.deadline);
         }
     }
 
@@ -289,34 +289,46 @@ impl GroupMember {
                 }
                 self.reply(async move { Event::Coordinator(cluster.coordinator(&group).await) });
             }
-            Action::Join { broker, timeout, request } => {
+            Action::Join { broker, timeout, attempt, request } => {
                 self.resting = false;
+                if self.parked.replace(attempt).is_some() {
+                    // Nothing is answered behind what waits there.
+                    self.disconnect();
+                }
                 debug!(group = %self.group, broker, "joining");
                 let answer = self.call::<JoinGroupRequest>(broker, timeout, request);
-                self.reply(async move { Event::Joined(answer.await) });
+                self.reply(async move { Event::Joined(attempt, answer.await) });
             }
             Action::Divide { generation, division } => {
                 let cluster = self.shared.cluster.clone();
                 self.reply(divide(cluster, generation, division));
             }
-            Action::Sync { broker, timeout, request } => {
+            Action::Sync { broker, timeout, attempt, request } => {
+                self.parked = Some(attempt);
                 let answer = self.call::<SyncGroupRequest>(broker, timeout, request);
-                self.reply(async move { Event::Synced(answer.await) });
+                self.reply(async move { Event::Synced(attempt, answer.await) });
             }
             Action::Heartbeat { broker, timeout, number, request } => {
-                let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
-                self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+                let cluster = self.shared.cluster.clone();
+                if self.parked.is_some() {
+                    self.reply(async move {
+                        let answer = cluster.call::<HeartbeatRequest>(broker, timeout, move |_| request).await;
+                        Event::Beat(number, answer.map(|answer| answer.body.error_code))
+                    });
+                } else {
+                    let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
+                    self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+                }
             }
             Action::Leave { broker, timeout, request } => {
-                if self.closing.is_none_or(|closing| closing.leave) {
-                    self.leave(broker, timeout, request);
-                }
+                self.leave(broker, timeout, request);
             }
             Action::Revoke { partitions, reason, deadline } => {
                 info!(group = %self.group, ?reason, "giving up {} partitions", partitions.len());
-                self.shared.lock().assignment.begin_to_end();
+                self.shared.lock().assignment.begin_to_end(&partitions);
                 self.handovers += 1;
-                self.handover = Some(Handover { number: self.handovers, deadline, committing: false });
+                let (number, partitions_too) = (self.handovers, partitions.clone());
+                self.handover = Some(Handover { number, partitions: partitions_too, deadline, committing: false });
                 self.listening.hurry(deadline);
                 self.listening.call(Call { told: Told::Revoked, partitions, reason, deadline });
             }
@@ -339,9 +351,12 @@ impl GroupMember {
             }
             Action::Lost { partitions, reason } => {
                 warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
-                self.shared.lock().assignment.end_all();
+                self.shared.lock().assignment.end(&partitions);
                 let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
-                if self.handover.take().is_none() {
+                // Who was told that they are revoked has heard enough of them.
+                let revoked = self.handover.take().map_or(Vec::new(), |handover| handover.partitions);
+                let partitions: Vec<_> = partitions.into_iter().filter(|lost| !revoked.contains(lost)).collect();
+                if !partitions.is_empty() {
                     self.listening.call(Call { told: Told::Lost, partitions, reason, deadline });
                 }
             }
@@ -353,7 +368,10 @@ impl GroupMember {
                 self.resting = true;
                 self.shared.report(error);
             }
-            Action::Fail(error) => self.shared.end(error),
+            Action::Fail(error) => {
+                self.failed = true;
+                self.shared.fail(error);
+            }
         }
         false
     }
@@ -369,123 +387,16 @@ impl GroupMember {
         }
     }
 
-    /// Commits for the last time when the application has finished, or its time is over.
-    fn go_on_with_handover(&mut self, now: Time) {
-        let listening = self.listening.expects(Told::Revoked);
-        let Some(handover) = self.handover.as_mut().filter(|handover| !handover.committing) else { return };
-        if handover.deadline > now {
-            // A consumer that is being closed has said that it is done with what it has.
-            self.shared.releases.watch();
-            if listening || self.closing.is_none() && self.shared.lock().assignment.is_held() {
-                return;
-            }
-        }
-        handover.committing = true;
-        let (shared, number) = (self.shared.clone(), handover.number);
-        let deadline = self.closing.map_or(now + LAST_COMMIT, |closing| closing.deadline);
-        self.committing += 1;
-        self.reply(async move { Event::Committed(number, shared.commit_done(deadline).await) });
-    }
-
-    fn on_last_commit(&mut self, number: u64, outcome: Result<()>, now: Time) {
-        self.committing -= 1;
-        if let Err(error) = &outcome {
-            warn!(group = %self.group, %error, "offsets were not committed before partitions were given up");
-        }
-        let current = self.handover.take_if(|handover| handover.number == number).is_some();
-        if self.closing.is_some() {
-            self.shared.lock().member.closed = Some(outcome);
-        } else if let Err(error) = outcome
-            && !error.is_retriable()
-            && !matches!(error.kind(), ErrorKind::PartitionLost | ErrorKind::Closed)
-        {
-            self.shared.report(error);
-        }
-        if current {
-            self.shared.lock().assignment.end_all();
-            self.membership.on_revoked(now);
-        }
-    }
-
     fn reply(&self, reply: impl Future<Output = Event> + Send + 'static) {
         self.replies.push(Box::pin(reply));
-    }
-
-    /// One request over the connection to the coordinator.
-    fn call<R: Request + Send + 'static>(
-        &mut self,
-        broker: i32,
-        timeout: Duration,
-        request: R,
-    ) -> impl Future<Output = Result<R::Response>> + Send + 'static {
-        let queue = self.connect(broker);
-        let cluster = self.shared.cluster.clone();
-        async move {
-            let answer = queue.call::<R>(timeout, R::VERSIONS.max, move |_| request).await;
-            answer.map(|answer| answer.body).inspect_err(|_| cluster.request_refresh())
-        }
-    }
-
-    fn connect(&mut self, broker: i32) -> RequestQueue {
-        if let Some((known, queue)) = &self.connection {
-            if *known == broker {
-                return queue.clone();
-            }
-            queue.close();
-        }
-        let cluster = self.shared.cluster.clone();
-        let queue = RequestQueue::spawn(cluster.net().clone(), move || cluster.address(broker));
-        self.connection = Some((broker, queue.clone()));
-        queue
-    }
-
-    /// Not over the group's connection: a JoinGroup may be waiting there.
-    fn leave(&mut self, broker: i32, timeout: Duration, request: LeaveGroupRequest) {
-        self.leaving += 1;
-        let (cluster, group) = (self.shared.cluster.clone(), self.group.clone());
-        self.reply(async move {
-            match cluster.call::<LeaveGroupRequest>(broker, timeout, move |_| request).await {
-                Ok(answer) => debug!(%group, code = %answer.body.error_code, "left"),
-                Err(error) => debug!(%group, %error, "left without an answer"),
-            }
-            Event::Left
-        });
     }
 }
 
 impl Drop for GroupMember {
     fn drop(&mut self) {
-        if let Some((_, queue)) = &self.connection {
-            queue.close();
-        }
+        self.disconnect();
         let mut state = self.shared.lock();
         state.member.committer = None;
         state.assignment.end_all();
     }
-}
-
-/// The leader's work, when it is known of every topic whether it is there.
-async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event {
-    let mut changes = cluster.changes();
-    division.topics().iter().for_each(|topic| cluster.add_topic(topic));
-    let deadline = cluster.net().now() + TOPICS;
-    let view = loop {
-        changes.look();
-        let view = cluster.view();
-        let known = |name: &Arc<str>| {
-            view.topic(name).is_some_and(|topic| !topic.error.is_none() || !topic.partitions.is_empty())
-        };
-        if division.topics().iter().all(known) {
-            break view;
-        }
-        cluster.request_refresh();
-        tokio::select! {
-            biased;
-            () = cluster.net().sleep_until(Some(deadline)) => break view,
-            () = changes.changed() => {}
-        }
-    };
-    let topics = Topics::of(&view, division.topics(), division.uses_racks());
-    let outcome = division.run(&topics);
-    Event::Divided(generation, topics, outcome)
 }

@@ -11,7 +11,8 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, GroupSettings, Settings};
+use crate::core::{BrokerAddress, GroupSettings, LogSettings, Settings};
+use crate::journal::{self, Journal};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
 use crate::server::{Door, Shared, listen};
@@ -39,6 +40,8 @@ pub struct MockClusterBuilder {
     ports: Vec<u16>,
     pipe_options: PipeOptions,
     groups: GroupSettings,
+    journal_bytes: usize,
+    logs: LogSettings,
 }
 
 impl Default for MockClusterBuilder {
@@ -57,6 +60,8 @@ impl Default for MockClusterBuilder {
                 max_session_timeout: Duration::from_secs(30 * 60),
                 initial_rebalance_delay: Duration::ZERO,
             },
+            journal_bytes: journal::DEFAULT_BYTES,
+            logs: LogSettings::default(),
         }
     }
 }
@@ -134,6 +139,28 @@ impl MockClusterBuilder {
         self
     }
 
+    /// How often logs are looked through for what `retention.ms` and `retention.bytes` let go
+    /// (`log.retention.check.interval.ms`). Default: 5 minutes, as in Kafka.
+    pub fn log_retention_check_interval(mut self, time: Duration) -> Self {
+        self.logs.retention_check_interval = time;
+        self
+    }
+
+    /// How often the logs of topics with `cleanup.policy=compact` are looked through for what to compact
+    /// (`log.cleaner.backoff.ms`). Default: 15 s, as in Kafka.
+    pub fn log_cleaner_backoff(mut self, time: Duration) -> Self {
+        self.logs.cleaner_backoff = time;
+        self
+    }
+
+    /// How many bytes of records the cluster keeps, counted as they were written, replicas not counted. When it has an eighth
+    /// more, the largest partitions give up their oldest records, and their logs start later, as after a DeleteRecords. Kafka
+    /// has no such limit: its disks have. Default: 256 MiB.
+    pub fn retained_bytes(mut self, bytes: u64) -> Self {
+        self.logs.retained_bytes = bytes;
+        self
+    }
+
     /// Bytes that are written to a pipe arrive after a random time in this range, in order. Default: at once.
     pub fn pipe_latency(mut self, latency: Range<Duration>) -> Self {
         self.pipe_options.latency = latency;
@@ -143,6 +170,12 @@ impl MockClusterBuilder {
     /// Reads and writes on a pipe move a random number of bytes, at most so many. Default: as many as there are.
     pub fn pipe_pieces(mut self, largest: usize) -> Self {
         self.pipe_options.largest_piece = Some(largest);
+        self
+    }
+
+    /// How much the [`Journal`](crate::Journal) remembers; 0 is nothing. Default: 64 MiB.
+    pub fn journal_bytes(mut self, most: usize) -> Self {
+        self.journal_bytes = most;
         self
     }
 
@@ -211,6 +244,12 @@ impl MockClusterBuilder {
                 "group.min.session.timeout.ms {min_session_timeout:?} is above group.max.session.timeout.ms {max_session_timeout:?}"
             )));
         }
+        let LogSettings { retention_check_interval, cleaner_backoff, .. } = self.logs;
+        if retention_check_interval.is_zero() || cleaner_backoff.is_zero() {
+            return Err(invalid(
+                "log.retention.check.interval.ms and log.cleaner.backoff.ms cannot be 0: use a millisecond".to_owned(),
+            ));
+        }
         Ok(())
     }
 
@@ -247,14 +286,15 @@ impl MockClusterBuilder {
             wall_start_ms,
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
+            logs: self.logs,
         };
-        let shared = Shared::start(settings, doors, self.pipe_options.clone());
+        let shared = Shared::start(settings, doors, self.pipe_options.clone(), Journal::new(self.journal_bytes));
         let cluster = MockCluster::new(Arc::clone(&shared));
         for topic in &self.topics {
             let created = shared.change(|state, now| state.core.create_topic(now, topic.clone().into()));
-            created.map_err(|code| {
-                invalid(format!("cannot create {topic:?} in a cluster of {} brokers: {code}", self.brokers))
-            })?;
+            let brokers = if self.brokers == 1 { "1 broker".into() } else { format!("{} brokers", self.brokers) };
+            created
+                .map_err(|code| invalid(format!("cannot create topic {topic} in a cluster of {brokers}: {code}")))?;
         }
         Ok(cluster)
     }

@@ -9,7 +9,7 @@ use milena_protocol::primitives::Uuid;
 use super::controller::{Layout, PartitionId, Refusal, TopicState};
 use super::offsets::OFFSETS_TOPIC;
 use super::replica::Replica;
-use super::{Core, LogRecord, NewTopic};
+use super::{Core, LogRecord, NewTopic, ProducerState};
 
 impl Core {
     /// Checks, lays out and creates a topic, and makes its replicas.
@@ -174,6 +174,10 @@ impl Core {
                 None
             }
         }
+    }
+
+    pub(crate) fn producers(&self, topic: &str, partition: i32) -> Option<Vec<ProducerState>> {
+        self.leading_replica(topic, partition).map(|replica| replica.producers.states())
     }
 
     pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {

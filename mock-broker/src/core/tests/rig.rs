@@ -15,7 +15,7 @@ use milena_protocol::messages::produce::{
 use milena_protocol::primitives::Records;
 use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
-use crate::core::{BrokerAddress, Core, GroupSettings, NewTopic, Origin, Outcome, Settings, Ticket};
+use crate::core::{BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, Settings, Ticket};
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
 
@@ -46,6 +46,7 @@ pub(super) fn settings() -> Settings {
             max_session_timeout: Duration::from_secs(1800),
             initial_rebalance_delay: Duration::ZERO,
         },
+        logs: LogSettings::default(),
     }
 }
 
