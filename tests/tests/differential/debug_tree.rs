@@ -1,7 +1,7 @@
-//! What `{:?}` prints of a message, read back as a tree: so every field of every API gets into a transcript without a line
+//! What `{:#?}` prints of a message, read back as a tree: so every field of every API gets into a transcript without a line
 //! of code for it.
 
-/// A value as `{:?}` shows it.
+/// A value as `{:#?}` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree {
     /// Fields by name; the structure's own name is not kept.
@@ -19,9 +19,9 @@ pub enum Tree {
 }
 
 impl Tree {
-    /// Reads what `{:?}` printed.
+    /// Reads what `{:#?}` printed.
     pub fn of(value: &impl std::fmt::Debug) -> Self {
-        let text = format!("{value:?}");
+        let text = format!("{value:#?}");
         let mut reader = Reader { rest: &text };
         let tree = reader.value();
         assert!(reader.rest.is_empty(), "not read: {:?} of {text}", reader.rest);
@@ -41,6 +41,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self) -> Tree {
+        self.rest = self.rest.trim_start();
         if self.eat("[") {
             return Tree::List(self.until("]", Self::value));
         }
@@ -62,9 +63,9 @@ impl Reader<'_> {
             }));
         }
         if self.eat("(") {
-            let inner = self.value();
-            assert!(self.eat(")"), "one value in {word}: {:?}", self.rest);
-            return Tree::Wrapped(word, Box::new(inner));
+            let mut inner = self.until(")", Self::value);
+            assert_eq!(inner.len(), 1, "values in {word}");
+            return Tree::Wrapped(word, Box::new(inner.remove(0)));
         }
         Tree::Word(word)
     }

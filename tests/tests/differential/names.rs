@@ -75,17 +75,12 @@ impl Names {
     fn render_field(&mut self, field: &str, tree: &Tree) -> String {
         match tree {
             Tree::Structure(fields) => {
-                // Record batches, of which the pieces do not matter.
-                if let [(name, Tree::List(pieces))] = &fields[..]
-                    && name == "pieces"
-                {
-                    return self.render_records(pieces);
-                }
                 let rendered = fields.iter().map(|(name, value)| (name, self.render_field(name, value)));
                 let loud = rendered.filter(|(name, value)| !QUIET.contains(&(name.as_str(), value)));
                 let fields: Vec<_> = loud.map(|(name, value)| format!("{name}: {value}")).collect();
                 format!("{{{}}}", fields.join(", "))
             }
+            Tree::List(pieces) if field == "records" => self.render_records(pieces),
             Tree::List(elements) => {
                 let elements: Vec<_> = elements.iter().map(|element| self.render_field(field, element)).collect();
                 format!("[{}]", elements.join(", "))
