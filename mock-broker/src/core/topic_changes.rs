@@ -35,7 +35,7 @@ impl Core {
         let Some(topic) = self.controller.topic(name) else { return };
         let (rules, ids) = (topic.log_rules, topic.partition_ids().map(|(id, _)| id).collect::<Vec<_>>());
         for id in ids {
-            for broker in self.brokers.values_mut() {
+            for broker in self.brokers.values_mut().filter(|broker| broker.is_in_touch()) {
                 if let Some(replica) = broker.replicas.get_mut(&id) {
                     replica.log.set_rules(rules);
                 }
@@ -78,7 +78,7 @@ impl Core {
     /// Where the latest of the logs starts that are on brokers which are up: records below are gone everywhere.
     pub(crate) fn low_watermark(&self, id: PartitionId) -> i64 {
         let replicas = self.controller.partition(id).map_or(&[][..], |state| &state.replicas[..]);
-        let live = replicas.iter().filter(|broker| self.controller.is_up(**broker));
+        let live = replicas.iter().filter(|broker| self.controller.is_active(**broker));
         let starts =
             live.filter_map(|broker| self.brokers.get(broker)?.replicas.get(&id)).map(|replica| replica.log.start());
         starts.min().unwrap_or(-1)

@@ -43,6 +43,7 @@ pub(in crate::fault) fn cluster() -> Core {
         min_insync_replicas: 1,
         wall_start_ms: 0,
         offsets_partitions: 1,
+        replication: Default::default(),
         logs: LogSettings::default(),
         groups: GroupSettings {
             min_session_timeout: Duration::ZERO,

@@ -176,7 +176,7 @@ fn an_administrator_removes_a_static_member_by_its_instance() {
 #[test]
 fn a_test_can_fence_a_static_member() {
     let (mut group, ids) = stable();
-    group.rig.act(|core, now| core.fence(now, GROUP, "b")).unwrap();
+    group.rig.act(|core, now| core.fence_instance(now, GROUP, "b")).unwrap();
     assert_eq!(heartbeat(&mut group, &ids[1], "b"), ErrorCode::FENCED_INSTANCE_ID);
     assert_eq!(heartbeat(&mut group, &ids[0], "a"), NONE);
     assert_eq!((group.state(), group.ids().len()), (GroupState::Stable, 2), "nobody else is disturbed");
@@ -185,6 +185,6 @@ fn a_test_can_fence_a_static_member() {
     assert_eq!(heartbeat(&mut group, &ids[0], "a"), NONE);
     group.rig.at(10_000);
     assert_eq!(group.ids(), ids[..1], "the twin is never heard of");
-    let unknown = group.rig.act(|core, now| core.fence(now, GROUP, "nobody"));
+    let unknown = group.rig.act(|core, now| core.fence_instance(now, GROUP, "nobody"));
     assert_eq!(unknown, Err(ErrorCode::UNKNOWN_MEMBER_ID));
 }
