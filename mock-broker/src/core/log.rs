@@ -3,8 +3,16 @@
 use bytes::Bytes;
 use milena_protocol::records::{Batch, BatchError};
 
+mod transaction_index;
+
+pub(crate) use transaction_index::{Aborted, marker_of};
+use transaction_index::TransactionIndex;
+
 /// Records are read back for assertions and by coordinators only after they were checked when they were appended.
 const NO_LIMIT: usize = i32::MAX as usize;
+
+/// `index.interval.bytes`.
+const INDEX_INTERVAL: usize = 4096;
 
 /// One record as it lies in a partition's log, read back for assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +60,7 @@ pub(crate) struct Log {
     entries: Vec<Entry>,
     /// Both epochs and offsets rise strictly.
     epochs: Vec<EpochStart>,
+    transactions: TransactionIndex,
 }
 
 impl Log {
@@ -65,12 +74,14 @@ impl Log {
         self.entries.last().map_or(0, |entry| entry.batch.header().next_offset())
     }
 
-    pub(crate) fn append(&mut self, batch: Batch) {
+    /// `high_watermark` is that of before.
+    pub(crate) fn append(&mut self, batch: Batch, high_watermark: i64) {
         let header = batch.header();
         debug_assert!(header.base_offset >= self.end(), "offsets rise");
         if self.latest_epoch().is_none_or(|epoch| epoch < header.partition_leader_epoch) {
             self.begin_epoch(header.partition_leader_epoch, header.base_offset);
         }
+        self.transactions.append(&batch, high_watermark);
         let position = self.size();
         self.entries.push(Entry { batch, position });
     }
@@ -133,6 +144,29 @@ impl Log {
         self.entries.truncate(self.entries.partition_point(|entry| entry.batch.header().next_offset() <= end));
         let end = self.end();
         self.epochs.retain(|start| start.offset < end);
+        self.transactions = TransactionIndex::default();
+        for entry in &self.entries {
+            self.transactions.append(&entry.batch, 0);
+        }
+    }
+
+    /// Where the producer's open transaction begins, if it has one here.
+    pub(crate) fn open_transaction(&self, producer_id: i64) -> Option<i64> {
+        self.transactions.open_since(producer_id)
+    }
+
+    /// The first offset that belongs to a transaction whose end is not known, or not on all in-sync replicas.
+    pub(crate) fn first_unstable_offset(&self, high_watermark: i64) -> Option<i64> {
+        self.transactions.first_unstable(high_watermark)
+    }
+
+    /// The aborted transactions that a reader must know who has got `bytes` from `offset` on. As with Kafka, whose index has an
+    /// entry every few kilobytes, they may be some more.
+    pub(crate) fn aborted(&self, offset: i64, bytes: usize) -> Vec<Aborted> {
+        let first = self.entries_from(offset);
+        let read_to = first.first().map_or(0, |entry| entry.position) + (bytes + INDEX_INTERVAL) as u64;
+        let until = first.get(first.partition_point(|entry| entry.position < read_to));
+        self.transactions.aborted_between(offset, until.map_or(self.end(), |entry| entry.batch.header().base_offset))
     }
 
     /// The batch with this offset, or the next one, and all after it.

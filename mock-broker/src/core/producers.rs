@@ -27,7 +27,7 @@ struct Written {
 #[derive(Debug)]
 struct Producer {
     epoch: i16,
-    /// Of that epoch, oldest first, never empty.
+    /// Of that epoch, oldest first; empty if only a marker has come in it.
     window: VecDeque<Written>,
 }
 
@@ -59,6 +59,10 @@ impl Producers {
         if batch.producer_epoch < producer.epoch {
             return Verdict::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH);
         }
+        if first_sequence < 0 {
+            // Coordinators write markers and offsets without numbers.
+            return Verdict::Append;
+        }
         if batch.producer_epoch > producer.epoch {
             // A new epoch starts to count anew.
             let starts = first_sequence == 0;
@@ -70,12 +74,26 @@ impl Producers {
             let Written { base_offset, last_offset, timestamp, .. } = *written;
             return Verdict::Duplicate { base_offset, last_offset, timestamp };
         }
-        let expected = producer.window.back().map(|last| sequence_after(last.last_sequence, 1));
-        if expected.is_none_or(|expected| expected == first_sequence) {
+        let expected = producer.window.back().map_or(0, |last| sequence_after(last.last_sequence, 1));
+        if expected == first_sequence {
             Verdict::Append
         } else {
             Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
         }
+    }
+
+    pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.known.get(&producer_id).map(|producer| producer.epoch)
+    }
+
+    /// Whether there is a batch of this producer that a later one could follow.
+    pub(crate) fn has_batches(&self, producer_id: i64) -> bool {
+        self.known.get(&producer_id).is_some_and(|producer| !producer.window.is_empty())
+    }
+
+    /// Producer ids with epoch and last sequence number, if a batch has come in that epoch.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (i64, i16, Option<i32>)> {
+        self.known.iter().map(|(id, producer)| (*id, producer.epoch, producer.window.back().map(|last| last.last_sequence)))
     }
 
     /// Remembers a batch that was written.
@@ -90,6 +108,9 @@ impl Producers {
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
             producer.window.clear();
+        }
+        if batch.base_sequence < 0 {
+            return;
         }
         if producer.window.len() == WINDOW {
             producer.window.pop_front();
