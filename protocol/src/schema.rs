@@ -14,6 +14,8 @@
 //! api! { PRODUCE, 3..=13, flexible 9.., ProduceRequest => ProduceResponse }
 //! ```
 //!
+//! `never flexible` where no version is.
+//!
 //! A range is `3..`, `0..=12`; after it may stand `null 8..` (null is allowed from version 8; without it, an `Option` is
 //! nullable in every version that has it), `tag 0` (a tagged field of flexible versions) and `default -1` (the value when
 //! absent; otherwise that of the type's `Default`). Tagged fields stand in the order of their tags.
@@ -201,6 +203,9 @@ macro_rules! message {
 }
 
 macro_rules! api {
+    ($key:ident, $first:literal ..= $last:literal, never flexible, $request:ident => $response:ident) => {
+        crate::schema::api! { $key, $first..=$last, flexible 0x7fff.., $request => $response }
+    };
     ($key:ident, $first:literal ..= $last:literal, flexible $flexible:literal .., $request:ident => $response:ident) => {
         impl crate::api::Request for $request {
             const KEY: crate::api::ApiKey = crate::api::ApiKey::$key;

@@ -30,7 +30,9 @@ use super::targets::request;
 use crate::api::join_group;
 use crate::core::{Core, Outcome};
 
+mod admin;
 mod per_partition;
+mod transactions;
 
 /// `None` if the request cannot be read, or has no place for an error.
 pub(super) fn answer(incoming: &Incoming<'_>, code: ErrorCode, core: &Core) -> Option<Outcome> {
@@ -67,6 +69,16 @@ pub(super) fn answer(incoming: &Incoming<'_>, code: ErrorCode, core: &Core) -> O
             reply::<InitProducerIdRequest>(header, &response)
         }
         ApiKey::API_VERSIONS => api_versions(header, code),
+        ApiKey::ADD_PARTITIONS_TO_TXN => transactions::add_partitions_to_txn(incoming, code),
+        ApiKey::ADD_OFFSETS_TO_TXN => transactions::add_offsets_to_txn(incoming, code),
+        ApiKey::END_TXN => transactions::end_txn(incoming, code),
+        ApiKey::TXN_OFFSET_COMMIT => transactions::txn_offset_commit(incoming, code),
+        ApiKey::DELETE_RECORDS => admin::delete_records(incoming, code),
+        ApiKey::CREATE_PARTITIONS => admin::create_partitions(incoming, code),
+        ApiKey::INCREMENTAL_ALTER_CONFIGS => admin::incremental_alter_configs(incoming, code),
+        ApiKey::ELECT_LEADERS => admin::elect_leaders(incoming, code),
+        ApiKey::DELETE_GROUPS => admin::delete_groups(incoming, code),
+        ApiKey::OFFSET_DELETE => admin::offset_delete(incoming, code),
         _ => None,
     }
 }
@@ -170,6 +182,10 @@ pub(super) mod tests {
     use bytes::Bytes;
     use milena_protocol::api::APIS;
     use milena_protocol::frame::{decode_response, encode_request};
+    use milena_protocol::messages::add_partitions_to_txn::{
+        AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+    };
+    use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
     use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
     use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
     use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -224,7 +240,8 @@ pub(super) mod tests {
     fn every_version_of_every_api_is_answered() {
         fn check<R: Request + Default>() {
             for version in R::VERSIONS.min..=R::VERSIONS.max {
-                let no_place = (R::KEY == ApiKey::METADATA && version < 13) || (R::KEY == ApiKey::FETCH && version < 7);
+                let first_with_place = [(ApiKey::METADATA, 13), (ApiKey::FETCH, 7), (ApiKey::ELECT_LEADERS, 1)];
+                let no_place = first_with_place.iter().any(|(key, first)| R::KEY == *key && version < *first);
                 match outcome(version, &R::default()) {
                     Some(Outcome::Reply { frame, .. }) => {
                         let frame = Bytes::from(frame.concat()).slice(4..);
@@ -247,7 +264,11 @@ pub(super) mod tests {
             list_groups::ListGroupsRequest api_versions::ApiVersionsRequest create_topics::CreateTopicsRequest
             delete_topics::DeleteTopicsRequest init_producer_id::InitProducerIdRequest
             offset_for_leader_epoch::OffsetForLeaderEpochRequest describe_configs::DescribeConfigsRequest
-            describe_cluster::DescribeClusterRequest
+            describe_cluster::DescribeClusterRequest add_partitions_to_txn::AddPartitionsToTxnRequest
+            add_offsets_to_txn::AddOffsetsToTxnRequest end_txn::EndTxnRequest txn_offset_commit::TxnOffsetCommitRequest
+            delete_records::DeleteRecordsRequest create_partitions::CreatePartitionsRequest
+            incremental_alter_configs::IncrementalAlterConfigsRequest elect_leaders::ElectLeadersRequest
+            delete_groups::DeleteGroupsRequest offset_delete::OffsetDeleteRequest
         };
         assert!(APIS.iter().all(|api| checked.contains(&api.key)), "an API is missing here");
     }
@@ -308,6 +329,29 @@ pub(super) mod tests {
         let response = answered(1, &request);
         assert_eq!(response.topics[0].partitions[0].error_code, CODE);
         assert_eq!(answered(5, &request).error_code, CODE);
+    }
+
+    #[test]
+    fn a_transaction_fails_by_partition() {
+        let topics = vec![AddPartitionsToTxnTopic { name: "orders".into(), partitions: vec![3] }];
+        let request = AddPartitionsToTxnRequest { v3_and_below_topics: topics.clone(), ..Default::default() };
+        let topic = &answered(3, &request).results_by_topic_v3_and_below[0];
+        let partition = &topic.results_by_partition[0];
+        assert_eq!((&*topic.name, partition.partition_index, partition.partition_error_code), ("orders", 3, CODE));
+        let transaction = AddPartitionsToTxnTransaction { topics, ..Default::default() };
+        let request = AddPartitionsToTxnRequest { transactions: vec![transaction], ..Default::default() };
+        let topic = &answered(4, &request).results_by_transaction[0].topic_results[0];
+        assert_eq!(topic.results_by_partition[0].partition_error_code, CODE);
+    }
+
+    #[test]
+    fn an_election_fails_by_partition_or_as_a_whole() {
+        let request = ElectLeadersRequest { topic_partitions: None, ..Default::default() };
+        assert_eq!(answered(2, &request).error_code, CODE);
+        let topics = vec![TopicPartitions { topic: "orders".into(), partitions: vec![3] }];
+        let response = answered(2, &ElectLeadersRequest { topic_partitions: Some(topics), ..Default::default() });
+        let partition = &response.replica_election_results[0].partition_result[0];
+        assert_eq!((response.error_code, partition.partition_id, partition.error_code), (ErrorCode::NONE, 3, CODE));
     }
 
     #[test]

@@ -6,22 +6,31 @@ use bytes::Bytes;
 use milena_protocol::ApiKey;
 use milena_protocol::api::Request;
 use milena_protocol::frame::decode_request;
+use milena_protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
+use milena_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnRequest;
+use milena_protocol::messages::create_partitions::CreatePartitionsRequest;
 use milena_protocol::messages::create_topics::CreateTopicsRequest;
+use milena_protocol::messages::delete_groups::DeleteGroupsRequest;
+use milena_protocol::messages::delete_records::DeleteRecordsRequest;
 use milena_protocol::messages::delete_topics::DeleteTopicsRequest;
 use milena_protocol::messages::describe_configs::DescribeConfigsRequest;
 use milena_protocol::messages::describe_groups::DescribeGroupsRequest;
+use milena_protocol::messages::elect_leaders::ElectLeadersRequest;
 use milena_protocol::messages::fetch::FetchRequest;
 use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
+use milena_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use milena_protocol::messages::join_group::JoinGroupRequest;
 use milena_protocol::messages::leave_group::LeaveGroupRequest;
 use milena_protocol::messages::list_offsets::ListOffsetsRequest;
 use milena_protocol::messages::metadata::MetadataRequest;
 use milena_protocol::messages::offset_commit::OffsetCommitRequest;
+use milena_protocol::messages::offset_delete::OffsetDeleteRequest;
 use milena_protocol::messages::offset_fetch::OffsetFetchRequest;
 use milena_protocol::messages::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use milena_protocol::messages::produce::ProduceRequest;
 use milena_protocol::messages::sync_group::SyncGroupRequest;
+use milena_protocol::messages::txn_offset_commit::TxnOffsetCommitRequest;
 use milena_protocol::primitives::{Decoder, Uuid};
 
 use super::rules::Incoming;
@@ -106,6 +115,10 @@ fn read_groups(incoming: &Incoming<'_>) -> Option<Vec<String>> {
             Some(groups.into_iter().map(|group| group.group_id).collect())
         }
         ApiKey::DESCRIBE_GROUPS => Some(request::<DescribeGroupsRequest>(version, body)?.groups),
+        ApiKey::ADD_OFFSETS_TO_TXN => one(request::<AddOffsetsToTxnRequest>(version, body)?.group_id),
+        ApiKey::TXN_OFFSET_COMMIT => one(request::<TxnOffsetCommitRequest>(version, body)?.group_id),
+        ApiKey::DELETE_GROUPS => Some(request::<DeleteGroupsRequest>(version, body)?.groups_names),
+        ApiKey::OFFSET_DELETE => one(request::<OffsetDeleteRequest>(version, body)?.group_id),
         ApiKey::FIND_COORDINATOR => {
             let request = request::<FindCoordinatorRequest>(version, body)?;
             match request.key_type {
@@ -189,6 +202,41 @@ fn read(incoming: &Incoming<'_>, core: &Core) -> Option<Targets> {
             let resources = request::<DescribeConfigsRequest>(version, body)?.resources;
             let topics = resources.into_iter().filter(|resource| resource.resource_type == TOPIC_RESOURCE);
             topics.for_each(|resource| add(Some(resource.resource_name), Vec::new()));
+        }
+        ApiKey::ADD_PARTITIONS_TO_TXN => {
+            let request = request::<AddPartitionsToTxnRequest>(version, body)?;
+            let batched = request.transactions.into_iter().flat_map(|transaction| transaction.topics);
+            batched.chain(request.v3_and_below_topics).for_each(|topic| add(Some(topic.name), topic.partitions));
+        }
+        ApiKey::TXN_OFFSET_COMMIT => {
+            for topic in request::<TxnOffsetCommitRequest>(version, body)?.topics {
+                let partitions = topic.partitions.iter().map(|partition| partition.partition_index).collect();
+                add(name(topic.name, topic.topic_id), partitions);
+            }
+        }
+        ApiKey::DELETE_RECORDS => {
+            for topic in request::<DeleteRecordsRequest>(version, body)?.topics {
+                add(Some(topic.name), topic.partitions.iter().map(|partition| partition.partition_index).collect());
+            }
+        }
+        ApiKey::CREATE_PARTITIONS => {
+            let topics = request::<CreatePartitionsRequest>(version, body)?.topics;
+            topics.into_iter().for_each(|topic| add(Some(topic.name), Vec::new()));
+        }
+        ApiKey::INCREMENTAL_ALTER_CONFIGS => {
+            let resources = request::<IncrementalAlterConfigsRequest>(version, body)?.resources;
+            let topics = resources.into_iter().filter(|resource| resource.resource_type == TOPIC_RESOURCE);
+            topics.for_each(|resource| add(Some(resource.resource_name), Vec::new()));
+        }
+        ApiKey::ELECT_LEADERS => {
+            let topics = request::<ElectLeadersRequest>(version, body)?.topic_partitions;
+            let Some(topics) = topics else { return Some(Targets::All) };
+            topics.into_iter().for_each(|topic| add(Some(topic.topic), topic.partitions));
+        }
+        ApiKey::OFFSET_DELETE => {
+            for topic in request::<OffsetDeleteRequest>(version, body)?.topics {
+                add(Some(topic.name), topic.partitions.iter().map(|partition| partition.partition_index).collect());
+            }
         }
         _ => {}
     }
@@ -295,6 +343,10 @@ mod tests {
         assert_eq!(with(4, &HeartbeatRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
         assert_eq!(with(2, &LeaveGroupRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
         assert_eq!(with(9, &OffsetCommitRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
+        assert_eq!(with(4, &AddOffsetsToTxnRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
+        assert_eq!(with(6, &TxnOffsetCommitRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
+        assert_eq!(with(0, &OffsetDeleteRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
+        assert_eq!(with(3, &DeleteGroupsRequest { groups_names: vec![id()] }, groups), ["g"]);
         assert_eq!(with(7, &OffsetFetchRequest { group_id: id(), ..Default::default() }, groups), ["g"]);
         let group = OffsetFetchRequestGroup { group_id: id(), ..Default::default() };
         assert_eq!(with(8, &OffsetFetchRequest { groups: vec![group], ..Default::default() }, groups), ["g"]);

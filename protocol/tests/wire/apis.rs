@@ -21,9 +21,19 @@ macro_rules! for_each_api {
         $visit!(api_versions, ApiVersionsRequest, ApiVersionsResponse);
         $visit!(create_topics, CreateTopicsRequest, CreateTopicsResponse);
         $visit!(delete_topics, DeleteTopicsRequest, DeleteTopicsResponse);
+        $visit!(delete_records, DeleteRecordsRequest, DeleteRecordsResponse);
         $visit!(init_producer_id, InitProducerIdRequest, InitProducerIdResponse);
         $visit!(offset_for_leader_epoch, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse);
+        $visit!(add_partitions_to_txn, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse);
+        $visit!(add_offsets_to_txn, AddOffsetsToTxnRequest, AddOffsetsToTxnResponse);
+        $visit!(end_txn, EndTxnRequest, EndTxnResponse);
+        $visit!(txn_offset_commit, TxnOffsetCommitRequest, TxnOffsetCommitResponse);
         $visit!(describe_configs, DescribeConfigsRequest, DescribeConfigsResponse);
+        $visit!(create_partitions, CreatePartitionsRequest, CreatePartitionsResponse);
+        $visit!(delete_groups, DeleteGroupsRequest, DeleteGroupsResponse);
+        $visit!(elect_leaders, ElectLeadersRequest, ElectLeadersResponse);
+        $visit!(incremental_alter_configs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse);
+        $visit!(offset_delete, OffsetDeleteRequest, OffsetDeleteResponse);
         $visit!(describe_cluster, DescribeClusterRequest, DescribeClusterResponse);
     };
 }

@@ -28,6 +28,10 @@ const MISSING: &[&str] = &[
     "OFFSET_FETCH request 10",
     "API_VERSIONS request 5",
     "API_VERSIONS response 5",
+    "TXN_OFFSET_COMMIT request 6",
+    "TXN_OFFSET_COMMIT response 6",
+    "DELETE_GROUPS request 3",
+    "DELETE_GROUPS response 3",
 ];
 
 #[test]

@@ -8,13 +8,22 @@ import java.util.Optional;
 import java.util.Set;
 
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.FeatureUpdate;
+import org.apache.kafka.clients.admin.FeatureUpdate.UpgradeType;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
+import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -35,6 +44,8 @@ public class Client {
             }
             consume(admin);
             describe(admin);
+            transact(admin);
+            alter(admin);
             admin.deleteTopics(List.of("orders", "placed")).all().get();
             expectFailure(() -> admin.deleteTopics(List.of("orders")).all().get());
         }
@@ -46,9 +57,7 @@ public class Client {
         var bytes = new ByteArraySerializer();
         try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, bytes, bytes)) {
             for (int i = 0; i < 6; i++) {
-                var record = new ProducerRecord<>("orders", i % 2, i < 2 ? null : text("key " + i), i == 3 ? null : text("value " + i));
-                record.headers().add("h", text("1")).add("h", null).add("h", text("2"));
-                producer.send(record);
+                producer.send(withHeaders(new ProducerRecord<>("orders", i % 2, i < 2 ? null : text("key " + i), i == 3 ? null : text("value " + i))));
             }
             producer.flush();
         }
@@ -95,6 +104,52 @@ public class Client {
             admin.listOffsets(Map.of(partition, spec)).all().get();
         }
         admin.listConsumerGroupOffsets("readers").partitionsToOffsetAndMetadata().get();
+    }
+
+    /// Transactions of KIP-890, which add partitions and offsets implicitly, and then those of before.
+    static void transact(Admin admin) throws Exception {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "client.id", "golden", "transactional.id", "payments");
+        var bytes = new ByteArraySerializer();
+        for (short version : new short[] {2, 1}) {
+            admin.updateFeatures(Map.of("transaction.version", new FeatureUpdate(version, UpgradeType.SAFE_DOWNGRADE)),
+                new UpdateFeaturesOptions()).all().get();
+            try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, bytes, bytes)) {
+                producer.initTransactions();
+                for (boolean commit : new boolean[] {true, false}) {
+                    producer.beginTransaction();
+                    producer.send(withHeaders(new ProducerRecord<>("orders", text("paid"))));
+                    var offsets = Map.of(new TopicPartition("orders", 0), new OffsetAndMetadata(2, Optional.of(0), "note"));
+                    producer.sendOffsetsToTransaction(offsets, new ConsumerGroupMetadata("payers"));
+                    if (commit) {
+                        producer.commitTransaction();
+                    } else {
+                        producer.abortTransaction();
+                    }
+                }
+            }
+        }
+    }
+
+    static void alter(Admin admin) throws Exception {
+        var partition = new TopicPartition("orders", 0);
+        admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(2))).all().get();
+        admin.createPartitions(Map.of("orders", NewPartitions.increaseTo(3, List.of(List.of(1))))).all().get();
+        expectFailure(() -> admin.createPartitions(Map.of("orders", NewPartitions.increaseTo(1))).all().get());
+        var orders = new ConfigResource(ConfigResource.Type.TOPIC, "orders");
+        var retention = new AlterConfigOp(new ConfigEntry("retention.ms", "1000"), AlterConfigOp.OpType.SET);
+        admin.incrementalAlterConfigs(Map.of(orders, List.of(retention))).all().get();
+        var unknown = new AlterConfigOp(new ConfigEntry("unknown", "1"), AlterConfigOp.OpType.SET);
+        expectFailure(() -> admin.incrementalAlterConfigs(Map.of(orders, List.of(unknown))).all().get());
+        admin.electLeaders(ElectionType.PREFERRED, Set.of(partition)).partitions().get();
+        admin.electLeaders(ElectionType.UNCLEAN, null).partitions().get();
+        admin.deleteConsumerGroupOffsets("payers", Set.of(partition)).all().get();
+        admin.deleteConsumerGroups(List.of("payers")).all().get();
+        expectFailure(() -> admin.deleteConsumerGroups(List.of("missing")).all().get());
+    }
+
+    static ProducerRecord<byte[], byte[]> withHeaders(ProducerRecord<byte[], byte[]> record) {
+        record.headers().add("h", text("1")).add("h", null).add("h", text("2"));
+        return record;
     }
 
     static byte[] text(String text) {
