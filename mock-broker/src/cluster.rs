@@ -4,6 +4,7 @@ mod builder;
 mod control;
 mod group;
 mod topic;
+mod transaction;
 
 use std::fmt;
 use std::future::Future;
@@ -22,6 +23,7 @@ pub use builder::MockClusterBuilder;
 pub use control::{BrokerControl, PartitionControl};
 pub use group::GroupControl;
 pub use topic::Topic;
+pub use transaction::TransactionControl;
 
 /// A Kafka cluster in this process. Clones are handles to one cluster; it ends when the last one is dropped, or by
 /// [`stop`](Self::stop).
@@ -105,6 +107,11 @@ impl MockCluster {
     /// One consumer group, to look at its members and to disturb it.
     pub fn group(&self, id: &str) -> GroupControl {
         GroupControl::new(self.clone(), id)
+    }
+
+    /// The transactions of one transactional id, to look at them and to disturb them.
+    pub fn transaction(&self, id: &str) -> TransactionControl {
+        TransactionControl::new(self.clone(), id)
     }
 
     /// How many partitions a topic has; none if it does not exist.

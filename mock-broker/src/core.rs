@@ -31,6 +31,7 @@ mod script;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic_configs;
+pub(crate) mod transactions;
 
 use broker::Broker;
 use controller::{Controller, PartitionId};
@@ -38,8 +39,11 @@ use parked::{Parked, ParkedRequests, Wait};
 
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
-pub(crate) use log::Log;
-pub use log::LogRecord;
+pub(crate) use log::{Aborted, Log};
+pub use log::{LogMarker, LogRecord};
+pub use replica::ProducerState;
+pub use transactions::TransactionState;
+pub(crate) use transactions::{TransactionDescription, TransactionSettings};
 
 /// How the cluster is made.
 #[derive(Debug, Clone)]
@@ -56,6 +60,7 @@ pub(crate) struct Settings {
     /// Partitions of `__consumer_offsets`, and of the transactions' topic.
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
+    pub(crate) transactions: TransactionSettings,
 }
 
 /// A broker and where clients reach it.
@@ -108,6 +113,8 @@ pub(crate) struct Core {
     parked: ParkedRequests,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
+    /// Transactional ids whose markers are kept back.
+    held_markers: BTreeSet<String>,
     outcomes: VecDeque<(Ticket, Outcome)>,
     next_ticket: u64,
 }
@@ -120,6 +127,7 @@ impl Core {
             random: Random::new(settings.seed, 2),
             parked: ParkedRequests::default(),
             changed: BTreeSet::new(),
+            held_markers: BTreeSet::new(),
             outcomes: VecDeque::new(),
             next_ticket: 0,
             settings,
@@ -159,7 +167,7 @@ impl Core {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) {
+            } else if !self.expire_group(now) && !self.expire_transaction(now) {
                 return;
             }
         }
@@ -167,8 +175,8 @@ impl Core {
 
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let of_groups = self.brokers.values().filter_map(|broker| broker.groups.next_deadline());
-        of_groups.chain(self.parked.next_deadline()).min()
+        let of_broker = |broker: &Broker| [broker.groups.next_deadline(), broker.transactions.next_deadline()];
+        self.brokers.values().flat_map(of_broker).flatten().chain(self.parked.next_deadline()).min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {
@@ -187,6 +195,7 @@ impl Core {
     fn settle(&mut self, now: Duration) {
         while let Some(id) = self.changed.pop_first() {
             self.coordinate_groups(now, id);
+            self.coordinate_transactions(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
             }
@@ -203,7 +212,7 @@ impl Core {
             Wait::OffsetCommit(pending) => {
                 api::offset_commit::check(self, &call, pending, is_expired).map_err(Wait::OffsetCommit)
             }
-            Wait::Group => Err(Wait::Group),
+            waits @ (Wait::Group | Wait::Transaction(_)) => Err(waits),
         };
         match result {
             Ok(outcome) => self.resolve(ticket, outcome),

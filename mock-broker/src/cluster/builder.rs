@@ -11,7 +11,7 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, GroupSettings, Settings};
+use crate::core::{BrokerAddress, GroupSettings, Settings, TransactionSettings};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
 use crate::server::{Door, Shared, listen};
@@ -39,6 +39,7 @@ pub struct MockClusterBuilder {
     ports: Vec<u16>,
     pipe_options: PipeOptions,
     groups: GroupSettings,
+    transactions: TransactionSettings,
 }
 
 impl Default for MockClusterBuilder {
@@ -57,6 +58,7 @@ impl Default for MockClusterBuilder {
                 max_session_timeout: Duration::from_secs(30 * 60),
                 initial_rebalance_delay: Duration::ZERO,
             },
+            transactions: TransactionSettings::default(),
         }
     }
 }
@@ -134,6 +136,19 @@ impl MockClusterBuilder {
         self
     }
 
+    /// The longest time that a producer may take for a transaction (`transaction.max.timeout.ms`). Default: 15 minutes, as in Kafka.
+    pub fn transaction_max_timeout(mut self, time: Duration) -> Self {
+        self.transactions.max_timeout = time;
+        self
+    }
+
+    /// The level of the feature `transaction.version`, 0 to 2. At 2 producers that know how take a new epoch for each
+    /// transaction and need not announce partitions (KIP-890); below they announce them. Default: 2, as in Kafka 4.
+    pub fn transaction_version(mut self, level: i16) -> Self {
+        self.transactions.version = level;
+        self
+    }
+
     /// Bytes that are written to a pipe arrive after a random time in this range, in order. Default: at once.
     pub fn pipe_latency(mut self, latency: Range<Duration>) -> Self {
         self.pipe_options.latency = latency;
@@ -205,6 +220,9 @@ impl MockClusterBuilder {
                 self.min_insync, self.brokers
             )));
         }
+        if !(0..=2).contains(&self.transactions.version) {
+            return Err(invalid(format!("transaction.version {} is none of 0, 1 and 2", self.transactions.version)));
+        }
         let GroupSettings { min_session_timeout, max_session_timeout, .. } = self.groups;
         if min_session_timeout > max_session_timeout {
             return Err(invalid(format!(
@@ -247,6 +265,7 @@ impl MockClusterBuilder {
             wall_start_ms,
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
+            transactions: self.transactions,
         };
         let shared = Shared::start(settings, doors, self.pipe_options.clone());
         let cluster = MockCluster::new(Arc::clone(&shared));

@@ -10,6 +10,7 @@ use super::fetch_sessions::FetchSessions;
 use super::groups::Groups;
 use super::offsets::CommittedOffsets;
 use super::replica::Replica;
+use super::transactions::Transactions;
 
 #[derive(Debug)]
 pub(crate) struct Broker {
@@ -20,6 +21,7 @@ pub(crate) struct Broker {
     /// By partition of `__consumer_offsets`: those that it leads.
     pub(crate) offsets: BTreeMap<i32, CommittedOffsets>,
     pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
     /// The producer ids that it may still give away.
     pub(crate) producer_ids: Range<i64>,
 }
@@ -32,6 +34,7 @@ impl Broker {
             fetch_sessions: FetchSessions::default(),
             offsets: BTreeMap::new(),
             groups: Groups::default(),
+            transactions: Transactions::default(),
             producer_ids: 0..0,
         }
     }
@@ -41,6 +44,7 @@ impl Broker {
         self.fetch_sessions = FetchSessions::default();
         self.offsets.clear();
         self.groups = Groups::default();
+        self.transactions = Transactions::default();
         self.producer_ids = 0..0;
     }
 

@@ -1,12 +1,12 @@
 //! One replica's log: batches, and where each leader epoch begins. Pure.
 
 use bytes::Bytes;
-use milena_protocol::records::{Batch, BatchError};
+use milena_protocol::records::{Batch, BatchError, BatchHeader, ControlMarker, Record};
 
 mod transaction_index;
 
-pub(crate) use transaction_index::{Aborted, marker_of};
 use transaction_index::TransactionIndex;
+pub(crate) use transaction_index::{Aborted, marker_of};
 
 /// Records are read back for assertions and by coordinators only after they were checked when they were appended.
 const NO_LIMIT: usize = i32::MAX as usize;
@@ -31,6 +31,18 @@ pub struct LogRecord {
     pub headers: Vec<(String, Option<Bytes>)>,
     /// Producer id, producer epoch and sequence number, if an idempotent producer wrote it.
     pub producer: Option<(i64, i16, i32)>,
+}
+
+/// A marker in a partition's log: the end of a producer's transaction there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogMarker {
+    /// Its offset in the partition. Consumers skip it.
+    pub offset: i64,
+    /// Producer id and producer epoch.
+    pub producer: (i64, i16),
+    /// Whether the records of the transaction count.
+    pub is_commit: bool,
 }
 
 /// A record found by time.
@@ -233,38 +245,68 @@ impl Log {
         }
     }
 
+    /// The batches that begin at or after `from`, or have it, and begin before `until`.
+    pub(crate) fn batches_between(&self, from: i64, until: i64) -> impl Iterator<Item = &Batch> {
+        self.batches_from(from).take_while(move |batch| batch.header().base_offset < until)
+    }
+
     /// The applications' records from offset `from` up to `until`.
     pub(crate) fn records(&self, from: i64, until: i64) -> Result<Vec<LogRecord>, BatchError> {
+        self.records_where(from, until, |_| true)
+    }
+
+    /// The same without those of transactions that were aborted.
+    pub(crate) fn committed_records(&self, from: i64, until: i64) -> Result<Vec<LogRecord>, BatchError> {
+        self.records_where(from, until, |header| {
+            let is_transactional = header.attributes.is_transactional();
+            !is_transactional || !self.transactions.is_aborted(header.producer_id, header.base_offset)
+        })
+    }
+
+    fn records_where(
+        &self,
+        from: i64,
+        until: i64,
+        is_wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Vec<LogRecord>, BatchError> {
         let mut records = Vec::new();
-        for batch in self.batches_from(from).take_while(|batch| batch.header().base_offset < until) {
-            let header = *batch.header();
-            if header.attributes.is_control() {
-                continue;
-            }
-            for record in &batch.records(NO_LIMIT)? {
-                let record = record?;
-                if record.offset < from {
-                    continue;
-                }
-                let sequence =
-                    super::producers::sequence_after(header.base_sequence, record.offset - header.base_offset);
-                records.push(LogRecord {
-                    offset: record.offset,
-                    timestamp: record.timestamp,
-                    key: record.key.map(Bytes::copy_from_slice),
-                    value: record.value.map(Bytes::copy_from_slice),
-                    headers: record
-                        .headers
-                        .map(|(name, value)| (name.to_owned(), value.map(Bytes::copy_from_slice)))
-                        .collect(),
-                    producer: (header.producer_id >= 0).then_some((
-                        header.producer_id,
-                        header.producer_epoch,
-                        sequence,
-                    )),
-                });
+        for batch in self.batches_between(from, until).filter(|batch| is_wanted(batch.header())) {
+            if !batch.header().attributes.is_control() {
+                records.extend(records_of(batch)?.into_iter().filter(|record| record.offset >= from));
             }
         }
         Ok(records)
     }
+
+    /// The markers that end transactions, from offset `from` up to `until`.
+    pub(crate) fn markers(&self, from: i64, until: i64) -> impl Iterator<Item = LogMarker> {
+        self.batches_between(from, until).filter_map(|batch| {
+            let header = batch.header();
+            marker_of(batch).map(|marker| LogMarker {
+                offset: header.base_offset,
+                producer: (header.producer_id, header.producer_epoch),
+                is_commit: marker == ControlMarker::Commit,
+            })
+        })
+    }
+}
+
+/// The records of one batch.
+pub(crate) fn records_of(batch: &Batch) -> Result<Vec<LogRecord>, BatchError> {
+    let header = batch.header();
+    let records = batch.records(NO_LIMIT)?;
+    let read = |record: Result<Record<'_>, BatchError>| {
+        let record = record?;
+        let sequence = super::producers::sequence_after(header.base_sequence, record.offset - header.base_offset);
+        let headers = record.headers.map(|(name, value)| (name.to_owned(), value.map(Bytes::copy_from_slice)));
+        Ok(LogRecord {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(Bytes::copy_from_slice),
+            value: record.value.map(Bytes::copy_from_slice),
+            headers: headers.collect(),
+            producer: (header.producer_id >= 0).then_some((header.producer_id, header.producer_epoch, sequence)),
+        })
+    };
+    records.iter().map(read).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use milena_protocol::frame::RequestHeader;
 
 use super::controller::PartitionId;
+use super::transactions::Waiting;
 use super::{Origin, Ticket};
 use crate::api::{Call, fetch, offset_commit, produce};
 
@@ -20,6 +21,8 @@ pub(crate) enum Wait {
     OffsetCommit(offset_commit::Pending),
     /// That the members of its group have come as far. The group has its ticket, and answers it.
     Group,
+    /// That the next state of its transaction is on all in-sync replicas. The coordinator has its ticket, and answers it.
+    Transaction(Waiting),
 }
 
 #[derive(Debug)]

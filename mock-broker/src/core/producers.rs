@@ -93,7 +93,9 @@ impl Producers {
 
     /// Producer ids with epoch and last sequence number, if a batch has come in that epoch.
     pub(crate) fn states(&self) -> impl Iterator<Item = (i64, i16, Option<i32>)> {
-        self.known.iter().map(|(id, producer)| (*id, producer.epoch, producer.window.back().map(|last| last.last_sequence)))
+        self.known
+            .iter()
+            .map(|(id, producer)| (*id, producer.epoch, producer.window.back().map(|last| last.last_sequence)))
     }
 
     /// Remembers a batch that was written.

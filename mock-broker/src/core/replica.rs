@@ -14,6 +14,20 @@ pub(crate) struct Role {
     pub(crate) isr: Vec<i32>,
 }
 
+/// What a partition knows of an idempotent producer that has written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerState {
+    /// The producer id.
+    pub producer_id: i64,
+    /// The highest epoch that has come; lower ones are refused.
+    pub epoch: i16,
+    /// The sequence number of the last record in this epoch; none if only the end of a transaction has come in it.
+    pub last_sequence: Option<i32>,
+    /// The offset of the first record of the transaction that is open here, if one is.
+    pub open_since: Option<i64>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) role: Role,
@@ -52,5 +66,13 @@ impl Replica {
     /// Whether the producer, in this epoch, has written to a transaction here that is open.
     pub(crate) fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
         self.log.open_transaction(producer_id).is_some() && self.producers.epoch(producer_id) == Some(epoch)
+    }
+
+    pub(crate) fn producer_states(&self) -> Vec<ProducerState> {
+        let state = |(producer_id, epoch, last_sequence)| {
+            let open_since = self.log.open_transaction(producer_id);
+            ProducerState { producer_id, epoch, last_sequence, open_since }
+        };
+        self.producers.states().map(state).collect()
     }
 }

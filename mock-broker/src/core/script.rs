@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::primitives::Uuid;
+use milena_protocol::records::BatchError;
 
 use super::controller::{Layout, PartitionId, Refusal, TopicState};
-use super::offsets::OFFSETS_TOPIC;
-use super::replica::Replica;
-use super::{Core, LogRecord, NewTopic};
+use super::offsets::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
+use super::replica::{ProducerState, Replica};
+use super::{Core, LogMarker, LogRecord, NewTopic};
 
 impl Core {
     /// Checks, lays out and creates a topic, and makes its replicas.
@@ -43,6 +44,9 @@ impl Core {
         }
         if deleted.name == OFFSETS_TOPIC {
             self.forget_groups(now);
+        }
+        if deleted.name == TRANSACTIONS_TOPIC {
+            self.forget_transactions(now);
         }
         self.changed.extend(deleted.partition_ids().map(|(id, _)| id));
         self.delete_offsets_of(now, &deleted.name);
@@ -166,14 +170,43 @@ impl Core {
 
     /// The applications' records below the high watermark, in order.
     pub(crate) fn records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
-        let replica = self.leading_replica(topic, partition)?;
-        match replica.log.records(replica.log.start(), replica.high_watermark) {
+        self.read_log(topic, partition, |replica| replica.log.records(replica.log.start(), replica.high_watermark))
+    }
+
+    /// Those that a reader of committed records gets.
+    pub(crate) fn committed_records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
+        self.read_log(topic, partition, |replica| {
+            replica.log.committed_records(replica.log.start(), replica.last_stable_offset())
+        })
+    }
+
+    fn read_log(
+        &self,
+        topic: &str,
+        partition: i32,
+        read: impl FnOnce(&Replica) -> Result<Vec<LogRecord>, BatchError>,
+    ) -> Option<Vec<LogRecord>> {
+        match read(self.leading_replica(topic, partition)?) {
             Ok(records) => Some(records),
             Err(error) => {
                 tracing::error!(%error, topic, partition, "the log cannot be read");
                 None
             }
         }
+    }
+
+    /// The markers below the high watermark, in order.
+    pub(crate) fn markers(&self, topic: &str, partition: i32) -> Option<Vec<LogMarker>> {
+        let replica = self.leading_replica(topic, partition)?;
+        Some(replica.log.markers(replica.log.start(), replica.high_watermark).collect())
+    }
+
+    pub(crate) fn producers(&self, topic: &str, partition: i32) -> Option<Vec<ProducerState>> {
+        self.leading_replica(topic, partition).map(Replica::producer_states)
+    }
+
+    pub(crate) fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.leading_replica(topic, partition).map(Replica::last_stable_offset)
     }
 
     pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {

@@ -9,4 +9,5 @@ mod produce;
 mod rig;
 mod sessions;
 mod topics;
+mod transactions;
 mod waiting;

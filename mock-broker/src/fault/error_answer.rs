@@ -194,7 +194,7 @@ pub(super) mod tests {
     use milena_protocol::primitives::Decoder;
 
     use super::*;
-    use crate::core::{BrokerAddress, GroupSettings, NewTopic, Settings};
+    use crate::core::{BrokerAddress, GroupSettings, NewTopic, Settings, TransactionSettings};
 
     /// One broker, and the topic `orders` with 8 partitions.
     pub(in crate::fault) fn cluster() -> Core {
@@ -213,6 +213,7 @@ pub(super) mod tests {
                 max_session_timeout: Duration::MAX,
                 initial_rebalance_delay: Duration::ZERO,
             },
+            transactions: TransactionSettings::default(),
         });
         let orders =
             NewTopic { name: "orders".into(), partitions: 8, replication_factor: None, configs: BTreeMap::new() };

@@ -92,6 +92,9 @@ impl TransactionIndex {
 
 /// How the control batch ends a transaction, if that is what it does.
 pub(crate) fn marker_of(batch: &Batch) -> Option<ControlMarker> {
+    if !batch.header().attributes.is_control() {
+        return None;
+    }
     let records = batch.records(super::NO_LIMIT).ok()?;
     let first = records.iter().next()?.ok()?;
     control_marker(&first)

@@ -15,7 +15,9 @@ use milena_protocol::messages::produce::{
 use milena_protocol::primitives::Records;
 use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
-use crate::core::{BrokerAddress, Core, GroupSettings, NewTopic, Origin, Outcome, Settings, Ticket};
+use crate::core::{
+    BrokerAddress, Core, GroupSettings, NewTopic, Origin, Outcome, Settings, Ticket, TransactionSettings,
+};
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
 
@@ -46,6 +48,7 @@ pub(super) fn settings() -> Settings {
             max_session_timeout: Duration::from_secs(1800),
             initial_rebalance_delay: Duration::ZERO,
         },
+        transactions: TransactionSettings::default(),
     }
 }
 
@@ -222,6 +225,11 @@ impl TestBatch {
         self.header.producer_id = producer_id;
         self.header.producer_epoch = epoch;
         self.header.base_sequence = sequence;
+        self
+    }
+
+    pub(super) fn transactional(mut self) -> Self {
+        self.header.attributes = self.header.attributes.with_transactional();
         self
     }
 

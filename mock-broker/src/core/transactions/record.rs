@@ -61,7 +61,8 @@ impl Transaction {
         for (topic, partition) in &self.partitions {
             topics.entry(topic).or_default().push(*partition);
         }
-        let topics = topics.into_iter().map(|(topic, partitions)| TopicPartitions { topic: topic.to_owned(), partitions });
+        let topics =
+            topics.into_iter().map(|(topic, partitions)| TopicPartitions { topic: topic.to_owned(), partitions });
         // At rest there is no list, rather than an empty one.
         let topics = (self.state != TransactionState::Empty).then(|| topics.collect::<Vec<_>>());
         let mut out = Encoder::new();
@@ -74,7 +75,9 @@ impl Transaction {
         self.updated_ms.encode(&mut out, VALUE_VERSION, true);
         self.started_ms.encode(&mut out, VALUE_VERSION, true);
         let mut tagged: Vec<(u32, Vec<u8>)> = Vec::new();
-        for (tag, id) in [(PREVIOUS_PRODUCER_ID_TAG, self.previous_producer_id), (NEXT_PRODUCER_ID_TAG, self.next_producer_id)] {
+        for (tag, id) in
+            [(PREVIOUS_PRODUCER_ID_TAG, self.previous_producer_id), (NEXT_PRODUCER_ID_TAG, self.next_producer_id)]
+        {
             if id != i64::from(NONE) {
                 tagged.push((tag, id.to_be_bytes().to_vec()));
             }

@@ -192,9 +192,7 @@ impl Transaction {
             TransactionState::Ongoing => Ok(Init::Fence(self.fence(server, now_ms))),
             TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort => {
                 let (producer_id, epoch, last_epoch) = match expected {
-                    expected
-                        if self.is_exhausted() && expected.is_none_or(|expected| expected.epoch == self.epoch) =>
-                    {
+                    expected if self.is_exhausted() && expected.is_none_or(|expected| expected.epoch == self.epoch) => {
                         (new_id()?, 0, expected.map_or(NONE, |_| self.epoch))
                     }
                     // The answer to the first attempt may have been lost.
@@ -324,9 +322,7 @@ impl Transaction {
             return Err(ErrorCode::PRODUCER_FENCED);
         }
         match (self.state, end) {
-            (TransactionState::Ongoing, _) => {
-                Ok(Ending::Prepare(self.prepare(end, Epochs::Keep, NONE.into(), now_ms)))
-            }
+            (TransactionState::Ongoing, _) => Ok(Ending::Prepare(self.prepare(end, Epochs::Keep, NONE.into(), now_ms))),
             (TransactionState::CompleteCommit, End::Commit) | (TransactionState::CompleteAbort, End::Abort) => {
                 Ok(Ending::Already)
             }
@@ -350,8 +346,7 @@ impl Transaction {
         new_id: &mut dyn FnMut() -> Result<i64, ErrorCode>,
     ) -> Result<Ending, ErrorCode> {
         let Identity { producer_id, epoch } = identity;
-        let is_after_overflow =
-            self.previous_producer_id == producer_id && epoch == LAST_EPOCH && self.epoch == 0;
+        let is_after_overflow = self.previous_producer_id == producer_id && epoch == LAST_EPOCH && self.epoch == 0;
         let is_retry = is_after_overflow || self.epoch == epoch.saturating_add(1);
         if producer_id != self.producer_id && !is_after_overflow {
             return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
