@@ -40,7 +40,7 @@ mod rebalance;
 mod shared;
 mod stream;
 
-pub use self::assignor::{Assignments, Assignor, AssignorError, Member, Owned, Topics};
+pub use self::assignor::{Assignments, Assignor, AssignorError, Member, Owned, RebalanceProtocol, Topics};
 pub use self::batch::{Batch, ConsumerRecord, Headers, Iter, RecordView};
 pub use self::commits::CommitPolicy;
 pub use self::control::ConsumerControl;
@@ -52,6 +52,7 @@ pub use self::rebalance::RebalanceReason;
 pub use self::stream::RecordStream;
 
 use self::group_member::GroupMember;
+use self::rebalance::Departure;
 use self::shared::{Closing, OnEvent, Parts, Shared};
 
 /// Settings and partitions of a [`Consumer`].
@@ -115,8 +116,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How the group divides its partitions, by the names of assignors, the preferred one first: `range`, `roundrobin`, and those
-    /// registered with [`ConsumerBuilder::register_assignor`]. The group uses one that all its members have. Default: `range`.
+    /// How the group divides its partitions, by the names of assignors, the preferred one first: `range`, `roundrobin`,
+    /// `sticky`, `cooperative-sticky`, and those registered with [`ConsumerBuilder::register_assignor`]. The group uses one that all its members have. Default: `range`.
     /// Property: `partition.assignment.strategy`.
     pub fn assignors<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
@@ -276,7 +277,8 @@ async fn check_partitions(cluster: &Cluster, partitions: &BTreeMap<TopicPartitio
 
 /// Reads records of partitions, assigned ones or the share that a group gives it: one by one with [`Consumer::next`], many at a time with [`Consumer::next_batch`], or as a stream.
 ///
-/// Dropping it ends the reading and commits nothing; [`Consumer::close`] commits. A member of a group leaves it either way.
+/// Dropping it ends the reading and commits nothing; [`Consumer::close`] commits. A member of a group leaves it either way, unless
+/// it is static.
 ///
 /// ```no_run
 /// # async fn example(client: milena::Client) -> milena::Result<()> {
@@ -306,7 +308,8 @@ impl Consumer {
     /// `Corrupt` for a batch that cannot be read, and `OffsetReset` for a position that is not in the log if `auto.offset.reset` is
     /// `none`: each names its partition and comes again and again for that partition, between the records of the others, until
     /// [`ConsumerControl::skip`] or [`ConsumerControl::seek`]. `Broker` for what a broker refuses, tried again by itself, or for what
-    /// the coordinator refuses a member, tried again at the read after. `UserCode` for a listener or an assignor that failed.
+    /// the coordinator refuses a member, tried again at the read after. `Fenced`, for good, if another member with the same
+    /// `group.instance.id` took this one's place. `UserCode` for a listener or an assignor that failed.
     /// `Usage` if offsets cannot be committed in the background because the group has members. `Closed` after the client was
     /// closed.
     ///
@@ -359,7 +362,8 @@ impl Consumer {
 
     /// Ends the reading, and unless the policy is [`CommitPolicy::Manual`] commits what is done: under `Returned` every record that
     /// was let go of. Records that are still held are not committed. A member of a group is told that its partitions are revoked
-    /// and leaves the group, so that the others take over at once. Returns after `within` at the latest.
+    /// and leaves the group, so that the others take over at once; a static member (`group.instance.id`) stays in it. Returns after
+    /// `within` at the latest.
     ///
     /// # Errors
     /// If what is done could not be committed: it will be read again. The consumer is closed all the same.
@@ -367,7 +371,7 @@ impl Consumer {
     /// # Cancel safety
     /// The consumer is closed, and the offsets may or may not be stored.
     pub async fn close(self, within: Duration) -> Result<()> {
-        self.end(within, true).await
+        self.end(within, Departure::Usual).await
     }
 
     /// The same without leaving the group (KIP-1092): its partitions stay without a reader until `session.timeout.ms` is over, or
@@ -379,10 +383,21 @@ impl Consumer {
     /// # Cancel safety
     /// As [`Consumer::close`].
     pub async fn close_and_stay(self, within: Duration) -> Result<()> {
-        self.end(within, false).await
+        self.end(within, Departure::Stay).await
     }
 
-    async fn end(self, within: Duration, leave: bool) -> Result<()> {
+    /// The same, and a static member leaves its group too (KIP-1092): for one that does not come back.
+    ///
+    /// # Errors
+    /// As [`Consumer::close`].
+    ///
+    /// # Cancel safety
+    /// As [`Consumer::close`].
+    pub async fn close_and_leave(self, within: Duration) -> Result<()> {
+        self.end(within, Departure::Leave).await
+    }
+
+    async fn end(self, within: Duration, departure: Departure) -> Result<()> {
         let shared = self.control.shared();
         let deadline = shared.now().saturating_add(within);
         {
@@ -390,7 +405,7 @@ impl Consumer {
             state.assignment.stop();
             // It counts as a later read.
             state.assignment.begin_read();
-            state.member.closing = Some(Closing { leave, deadline });
+            state.member.closing = Some(Closing { departure, deadline });
         }
         let done = async {
             if !shared.subscribes {

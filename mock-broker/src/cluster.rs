@@ -147,6 +147,27 @@ impl MockCluster {
         expect_done(recreated, || format!("re-create topic {name}"));
     }
 
+    /// Changes one setting of a topic, by Kafka's name; `None` makes it the brokers' default again.
+    ///
+    /// # Panics
+    /// If there is no such topic or no such setting, or the value is not allowed.
+    pub fn configure_topic(&self, name: &str, setting: &str, value: Option<&str>) {
+        let set = [(setting.to_owned(), value.map(str::to_owned))].into();
+        let done = self.shared().change(|state, now| state.core.configure_topic(now, name, set));
+        let done = done.map_err(|refusal| refusal.code);
+        expect_done(done, || format!("set {setting} of topic {name} to {value:?}"));
+    }
+
+    /// Gives a topic more partitions, until it has so many.
+    ///
+    /// # Panics
+    /// If there is no such topic, or it has as many already.
+    pub fn add_partitions(&self, name: &str, partitions: i32) {
+        let done = self.shared().change(|state, now| state.core.add_partitions(now, name, partitions));
+        let done = done.map_err(|refusal| refusal.code);
+        expect_done(done, || format!("give topic {name} {partitions} partitions"));
+    }
+
     /// Adds a rule. It works until its handle is dropped, which panics if the rule has not fired as often as it should.
     #[track_caller]
     pub fn fault(&self, fault: Fault) -> FaultHandle {

@@ -30,12 +30,15 @@ mod replication;
 mod script;
 #[cfg(test)]
 mod tests;
+mod topic_changes;
 pub(crate) mod topic_configs;
 pub(crate) mod transactions;
+mod upkeep;
 
 use broker::Broker;
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
+use upkeep::Upkeep;
 
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
@@ -44,6 +47,7 @@ pub use log::{LogMarker, LogRecord};
 pub use replica::ProducerState;
 pub use transactions::TransactionState;
 pub(crate) use transactions::{TransactionDescription, TransactionSettings};
+pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.
 #[derive(Debug, Clone)]
@@ -61,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
     pub(crate) transactions: TransactionSettings,
+    pub(crate) logs: LogSettings,
 }
 
 /// A broker and where clients reach it.
@@ -111,6 +116,7 @@ pub(crate) struct Core {
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) random: Random,
     parked: ParkedRequests,
+    upkeep: Upkeep,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
     /// Transactional ids whose markers are kept back.
@@ -126,6 +132,7 @@ impl Core {
             brokers: settings.brokers.iter().map(|address| (address.id, Broker::new(address.id))).collect(),
             random: Random::new(settings.seed, 2),
             parked: ParkedRequests::default(),
+            upkeep: Upkeep::default(),
             changed: BTreeSet::new(),
             held_markers: BTreeSet::new(),
             outcomes: VecDeque::new(),
@@ -167,7 +174,7 @@ impl Core {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) && !self.expire_transaction(now) {
+            } else if !self.expire_group(now) && !self.expire_transaction(now) && !self.do_upkeep(now) {
                 return;
             }
         }
@@ -176,7 +183,8 @@ impl Core {
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let of_broker = |broker: &Broker| [broker.groups.next_deadline(), broker.transactions.next_deadline()];
-        self.brokers.values().flat_map(of_broker).flatten().chain(self.parked.next_deadline()).min()
+        let of_brokers = self.brokers.values().flat_map(of_broker).flatten();
+        of_brokers.chain(self.parked.next_deadline()).chain(self.upkeep.next_deadline()).min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {
@@ -196,10 +204,12 @@ impl Core {
         while let Some(id) = self.changed.pop_first() {
             self.coordinate_groups(now, id);
             self.coordinate_transactions(now, id);
+            self.plan_upkeep(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
             }
         }
+        self.keep_within_memory(now);
     }
 
     /// Answers a parked request if it can be answered now, or must be because its time is up.

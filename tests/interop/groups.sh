@@ -64,8 +64,10 @@ member() {
             > >(sed -u 's/^/record 0 0 /')
         ;;
     kcat)
+        # It writes a record's line in pieces: without a pipe of their own the other lines would fall between them.
         exec kcat -b "$bootstrap" -G "$group" -u -X auto.offset.reset=earliest -f 'record %p %o %s\n' "$topic" \
-            2> >(sed -un 's/^% Group .* rebalanced .*: assigned: /assigned /p' | sed -u 's/[^ ]* \[\([0-9]*\)\],\?/\1/g')
+            2> >(sed -un 's/^% Group .* rebalanced .*: assigned: /assigned /p' | sed -u 's/[^ ]* \[\([0-9]*\)\],\?/\1/g') \
+            > >(sed -un p)
         ;;
     confluent) exec "$fetched/python/bin/python" "$programs/confluent.py" "$bootstrap" "$group" "$topic" $strategy ;;
     kafka-python) exec "$fetched/python/bin/python" "$programs/kafka_python.py" "$bootstrap" "$group" "$topic" ;;

@@ -1,5 +1,7 @@
 //! Settings that do not fit together: each problem names them and the remedy. Pure.
 
+use crate::topic_partition::is_topic_name;
+
 use super::{Acks, ClientSettings, Config, ConsumerSettings, ProducerSettings, property};
 
 /// `name=value`, and whether nobody asked for it.
@@ -94,6 +96,13 @@ pub(super) fn consumer(
             "{} is not below {}: every fetch without records would time out; lower fetch.max.wait.ms",
             say(config, "fetch.max.wait.ms"),
             say(config, "request.timeout.ms"),
+        ));
+    }
+    if let Some(name) = consumer.group_instance_id.as_deref().filter(|name| !is_topic_name(name)) {
+        // Kafka's rule is the same for both.
+        problems.push(format!(
+            "group.instance.id={} is no name: it may have 1 to 249 letters, digits, `.`, `_` and `-`, and not be `.` or `..`",
+            name.escape_debug()
         ));
     }
     if consumer.heartbeat_interval.saturating_mul(3) > consumer.session_timeout {

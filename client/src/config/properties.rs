@@ -302,6 +302,11 @@ settings! {
         /// The group whose offsets are used.
         "group.id" => group_id(): Option<String> = [none] in [1 to 32767 bytes];
 
+        /// Makes the consumer a static member of its group, under this name: when it comes back within `session.timeout.ms` it gets
+        /// the partitions that it had, and nobody's move. It leaves the group only if it is asked to. Each member needs a name of
+        /// its own: of two with the same, the one that started earlier is fenced. Letters, digits, `.`, `_` and `-`.
+        "group.instance.id" => group_instance_id(impl Into<String>): Option<String> = [none] in [1 to 249 bytes];
+
         /// After so long without a heartbeat, the group goes on without this consumer. Brokers allow 6 s to 30 min unless they are
         /// configured otherwise.
         "session.timeout.ms" => session_timeout(Duration): Duration = [45 s] in [1 to 2147483647 ms];
@@ -316,7 +321,8 @@ settings! {
         "max.poll.interval.ms" => max_poll_interval(Duration): Duration = [5 min] in [1 to 2147483647 ms];
 
         /// How the group divides its partitions: names of assignors, separated by commas, the preferred one first. The group
-        /// uses one that all its members have. `range` and `roundrobin` are there; others can be registered.
+        /// uses one that all its members have. `range`, `roundrobin`, `sticky` and `cooperative-sticky` are
+        /// there; others can be registered.
         "partition.assignment.strategy" =>
             partition_assignment_strategy(): Vec<String> = [vec![String::from("range")]];
 

@@ -81,7 +81,7 @@ fn every_name_is_there_once_and_every_default_can_be_written_as_text() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), PROPERTIES.len());
-    assert_eq!(defaults.len(), PROPERTIES.len() - 5, "bootstrap, rack, group and two levels have none");
+    assert_eq!(defaults.len(), PROPERTIES.len() - 6, "bootstrap, rack, group, instance and two levels have none");
 }
 
 #[test]
@@ -242,6 +242,7 @@ fn contradictions_name_both_settings_and_the_remedy() {
             "fetch.min.bytes=2 is above fetch.max.bytes=1",
         ),
         (consumer, &[("fetch.max.wait.ms", "30000")], "fetch.max.wait.ms=30000 is not below request.timeout.ms=30000"),
+        (consumer, &[("group.instance.id", "a/b")], "group.instance.id=a/b is no name: it may have 1 to 249 letters"),
     ] {
         let mut config = properties(given);
         config.client.bootstrap_servers = builder().config.client.bootstrap_servers;

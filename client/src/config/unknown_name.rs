@@ -9,7 +9,6 @@ const NOT_YET: &[&str] = &[
     "config.providers",
     "enable.metrics.push",
     "exclude.internal.topics",
-    "group.instance.id",
     "group.protocol",
     "group.remote.assignor",
     "interceptor.classes",
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn properties_of_kafka_that_do_not_exist_here_are_not_called_unknown() {
-        for name in ["transactional.id", "sasl.jaas.config", "ssl.keystore.location", "group.instance.id"] {
+        for name in ["transactional.id", "sasl.jaas.config", "ssl.keystore.location"] {
             assert_eq!(
                 refusal(name),
                 format!("{name} is a Kafka property that milena does not support yet; remove it")

@@ -4,6 +4,7 @@ use milena_protocol::primitives::Uuid;
 
 use super::assignment::{Assignment, Partition, not_assigned};
 use super::lease::{FetchPosition, LeaseId};
+use super::membership::Identity;
 use super::offsets::Offsets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -25,6 +26,14 @@ pub enum CommitPolicy {
     Acked,
     /// Nothing. `enable.auto.commit=false`.
     Manual,
+}
+
+/// As whom offsets are committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Committer {
+    /// No member: works while the group has none.
+    Nobody,
+    Member(Identity),
 }
 
 /// An offset on its way to the group.

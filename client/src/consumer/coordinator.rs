@@ -13,9 +13,9 @@ use milena_protocol::messages::offset_fetch::{
 use milena_protocol::primitives::Uuid;
 use tracing::{debug, warn};
 
-use super::commits::ToCommit;
+use super::commits::{Committer, ToCommit};
 use super::lease::FetchPosition;
-use super::membership::Identity;
+use super::membership::{Identity, fenced};
 use super::shared::Shared;
 use crate::clock::Time;
 use crate::cluster::{Cluster, UNKNOWN_TOPIC};
@@ -30,14 +30,6 @@ const FETCH_GROUPS: i16 = 8;
 
 /// A topic that is not known so many times in a row may be gone.
 const ENOUGH_UNKNOWN: u32 = 3;
-
-/// As whom offsets are committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Committer {
-    /// No member: works while the group has none.
-    Nobody,
-    Member(Identity),
-}
 
 /// Stores offsets for the group, trying again while that may help. Each partition is judged by itself: what is wrong with one
 /// holds up no other. A topic that the coordinator does not know is given up soon: with an error if the commit was `asked_for`,
@@ -210,9 +202,16 @@ fn refused(group: &str, broker: i32, offset: &ToCommit, code: ErrorCode, committ
     let ToCommit { partition, next, .. } = offset;
     let doing = format_args!("committing {partition} at offset {} for group \"{group}\"", next.offset);
     match code {
+        ErrorCode::FENCED_INSTANCE_ID => {
+            let instance_id = match committer {
+                Committer::Nobody => None,
+                Committer::Member(identity) => identity.instance_id.as_deref(),
+            };
+            let text = format!("{doing} failed: {code} from broker {broker}{}", fenced(instance_id));
+            Error::new(ErrorKind::Fenced, text).with_code(code).with_topic_partition(partition.clone())
+        }
         ErrorCode::UNKNOWN_MEMBER_ID
         | ErrorCode::ILLEGAL_GENERATION
-        | ErrorCode::FENCED_INSTANCE_ID
         | ErrorCode::REBALANCE_IN_PROGRESS
         | ErrorCode::STALE_MEMBER_EPOCH => {
             let (kind, why) = match committer {

@@ -8,31 +8,28 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use milena_protocol::ErrorCode;
-use milena_protocol::api::Request;
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
 use milena_protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
-use milena_protocol::messages::leave_group::LeaveGroupRequest;
 use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
 use tracing::{debug, info, warn};
 
+use self::handover::Handover;
 use self::listening::{Call, Listening, Told};
-use super::assignor::{Division, Strategy, Topics};
-use super::coordinator::Committer;
+use self::requests::divide;
+use super::assignor::{Strategy, Topics};
+use super::commits::Committer;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
 use crate::clock::Time;
-use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
 use crate::topic_partition::TopicPartition;
 
+mod handover;
 mod listening;
+mod requests;
 
-/// For the last commit before partitions are given up, within what the group still waits.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
-/// How long a leader waits for the metadata of topics that other members brought along.
-const TOPICS: Duration = Duration::from_secs(5);
 /// How long a consumer that ends waits for its leave to be answered.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -52,14 +49,6 @@ pub(super) enum Event {
     Left,
 }
 
-/// Partitions on their way out.
-struct Handover {
-    number: u64,
-    /// Then it goes on, whatever the application still holds.
-    deadline: Time,
-    committing: bool,
-}
-
 pub(crate) struct GroupMember {
     shared: Arc<Shared>,
     group: Arc<str>,
@@ -75,6 +64,8 @@ pub(crate) struct GroupMember {
     handover: Option<Handover>,
     handovers: u64,
     closing: Option<Closing>,
+    /// Out of the group for good: what is told to the listener is the last thing to do.
+    failed: bool,
     /// The application has to begin a read before the group is joined again.
     resting: bool,
     /// Reads and releases as they were last seen, and when they had changed.
@@ -98,7 +89,7 @@ impl GroupMember {
         let group = shared.group.clone().unwrap_or_default();
         let membership = MembershipSettings {
             group: group.clone(),
-            instance_id: None,
+            instance_id: settings.group_instance_id.clone(),
             rack,
             strategies,
             session_timeout: settings.session_timeout,
@@ -123,6 +114,7 @@ impl GroupMember {
             handover: None,
             handovers: 0,
             closing: None,
+            failed: false,
             resting: false,
             seen: (0, 0),
             progress: net.now(),
@@ -131,10 +123,9 @@ impl GroupMember {
         }
     }
 
-    /// Whether there is nothing left to do for a consumer that is closed.
+    /// Whether there is nothing left to do, for a consumer that is closed or out of the group for good.
     pub(super) fn is_over(&self) -> bool {
-        self.closing.is_some()
-            && self.membership.is_over()
+        self.membership.is_over()
             && self.handover.is_none()
             && self.leaving == 0
             && self.committing == 0
@@ -156,7 +147,7 @@ impl GroupMember {
         let identity = self.membership.identity();
         let mut state = self.shared.lock();
         state.member.committer = identity.map(Committer::Member);
-        if self.closing.is_some() && self.handover.is_none() && self.committing == 0 {
+        if self.closing.is_some() && !self.failed && self.handover.is_none() && self.committing == 0 {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
         }
@@ -275,7 +266,7 @@ impl GroupMember {
             if let Some(handover) = &mut self.handover {
                 handover.deadline = handover.deadline.min(closing.deadline);
             }
-            self.membership.close(closing.deadline, now);
+            self.membership.close(closing.departure, closing.deadline, now);
         }
     }
 
@@ -308,9 +299,7 @@ impl GroupMember {
                 self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
             }
             Action::Leave { broker, timeout, request } => {
-                if self.closing.is_none_or(|closing| closing.leave) {
-                    self.leave(broker, timeout, request);
-                }
+                self.leave(broker, timeout, request);
             }
             Action::Revoke { partitions, reason, deadline } => {
                 info!(group = %self.group, ?reason, "giving up {} partitions", partitions.len());
@@ -353,7 +342,10 @@ impl GroupMember {
                 self.resting = true;
                 self.shared.report(error);
             }
-            Action::Fail(error) => self.shared.end(error),
+            Action::Fail(error) => {
+                self.failed = true;
+                self.shared.fail(error);
+            }
         }
         false
     }
@@ -369,87 +361,8 @@ impl GroupMember {
         }
     }
 
-    /// Commits for the last time when the application has finished, or its time is over.
-    fn go_on_with_handover(&mut self, now: Time) {
-        let listening = self.listening.expects(Told::Revoked);
-        let Some(handover) = self.handover.as_mut().filter(|handover| !handover.committing) else { return };
-        if handover.deadline > now {
-            // A consumer that is being closed has said that it is done with what it has.
-            self.shared.releases.watch();
-            if listening || self.closing.is_none() && self.shared.lock().assignment.is_held() {
-                return;
-            }
-        }
-        handover.committing = true;
-        let (shared, number) = (self.shared.clone(), handover.number);
-        let deadline = self.closing.map_or(now + LAST_COMMIT, |closing| closing.deadline);
-        self.committing += 1;
-        self.reply(async move { Event::Committed(number, shared.commit_done(deadline).await) });
-    }
-
-    fn on_last_commit(&mut self, number: u64, outcome: Result<()>, now: Time) {
-        self.committing -= 1;
-        if let Err(error) = &outcome {
-            warn!(group = %self.group, %error, "offsets were not committed before partitions were given up");
-        }
-        let current = self.handover.take_if(|handover| handover.number == number).is_some();
-        if self.closing.is_some() {
-            self.shared.lock().member.closed = Some(outcome);
-        } else if let Err(error) = outcome
-            && !error.is_retriable()
-            && !matches!(error.kind(), ErrorKind::PartitionLost | ErrorKind::Closed)
-        {
-            self.shared.report(error);
-        }
-        if current {
-            self.shared.lock().assignment.end_all();
-            self.membership.on_revoked(now);
-        }
-    }
-
     fn reply(&self, reply: impl Future<Output = Event> + Send + 'static) {
         self.replies.push(Box::pin(reply));
-    }
-
-    /// One request over the connection to the coordinator.
-    fn call<R: Request + Send + 'static>(
-        &mut self,
-        broker: i32,
-        timeout: Duration,
-        request: R,
-    ) -> impl Future<Output = Result<R::Response>> + Send + 'static {
-        let queue = self.connect(broker);
-        let cluster = self.shared.cluster.clone();
-        async move {
-            let answer = queue.call::<R>(timeout, R::VERSIONS.max, move |_| request).await;
-            answer.map(|answer| answer.body).inspect_err(|_| cluster.request_refresh())
-        }
-    }
-
-    fn connect(&mut self, broker: i32) -> RequestQueue {
-        if let Some((known, queue)) = &self.connection {
-            if *known == broker {
-                return queue.clone();
-            }
-            queue.close();
-        }
-        let cluster = self.shared.cluster.clone();
-        let queue = RequestQueue::spawn(cluster.net().clone(), move || cluster.address(broker));
-        self.connection = Some((broker, queue.clone()));
-        queue
-    }
-
-    /// Not over the group's connection: a JoinGroup may be waiting there.
-    fn leave(&mut self, broker: i32, timeout: Duration, request: LeaveGroupRequest) {
-        self.leaving += 1;
-        let (cluster, group) = (self.shared.cluster.clone(), self.group.clone());
-        self.reply(async move {
-            match cluster.call::<LeaveGroupRequest>(broker, timeout, move |_| request).await {
-                Ok(answer) => debug!(%group, code = %answer.body.error_code, "left"),
-                Err(error) => debug!(%group, %error, "left without an answer"),
-            }
-            Event::Left
-        });
     }
 }
 
@@ -462,30 +375,4 @@ impl Drop for GroupMember {
         state.member.committer = None;
         state.assignment.end_all();
     }
-}
-
-/// The leader's work, when it is known of every topic whether it is there.
-async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event {
-    let mut changes = cluster.changes();
-    division.topics().iter().for_each(|topic| cluster.add_topic(topic));
-    let deadline = cluster.net().now() + TOPICS;
-    let view = loop {
-        changes.look();
-        let view = cluster.view();
-        let known = |name: &Arc<str>| {
-            view.topic(name).is_some_and(|topic| !topic.error.is_none() || !topic.partitions.is_empty())
-        };
-        if division.topics().iter().all(known) {
-            break view;
-        }
-        cluster.request_refresh();
-        tokio::select! {
-            biased;
-            () = cluster.net().sleep_until(Some(deadline)) => break view,
-            () = changes.changed() => {}
-        }
-    };
-    let topics = Topics::of(&view, division.topics(), division.uses_racks());
-    let outcome = division.run(&topics);
-    Event::Divided(generation, topics, outcome)
 }

@@ -18,28 +18,30 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use milena_protocol::messages::sync_group::SyncGroupRequestAssignment;
-
 use super::assignor::{Strategy, Topics};
-use super::rebalance::RebalanceReason;
+use super::rebalance::{Departure, RebalanceReason};
 use crate::backoff::Backoff;
 use crate::clock::Time;
 use crate::cluster::metadata::ClusterView;
 use crate::entropy::Entropy;
-use crate::error::Error;
 use crate::topic_partition::TopicPartition;
 
 mod action;
 mod answers;
 mod coordinator_search;
 mod heartbeats;
+mod progress;
 mod protocols;
 mod requests;
+mod state;
 
 pub(crate) use self::action::Action;
+pub(crate) use self::answers::fenced;
 use self::coordinator_search::CoordinatorSearch;
 use self::heartbeats::Heartbeats;
+pub(crate) use self::progress::Application;
 use self::protocols::LastAssignment;
+use self::state::{Leading, Role, State, Then};
 
 /// The protocol type of consumers.
 const PROTOCOL_TYPE: &str = "consumer";
@@ -67,19 +69,6 @@ pub(crate) struct MembershipSettings {
     pub(crate) request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub(crate) backoff: Backoff,
-}
-
-/// How the application is doing. The driver looks before it asks for actions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Application {
-    /// How many reads have begun.
-    pub(crate) reads: u64,
-    /// The last of them is not over.
-    pub(crate) reading: bool,
-    /// It holds a record.
-    pub(crate) holding: bool,
-    /// When it last began a read, released a record or acked one.
-    pub(crate) progress: Time,
 }
 
 /// In whose name offsets are committed.
@@ -113,73 +102,9 @@ pub(crate) struct Membership {
     reason: RebalanceReason,
     /// Attempts to join that led nowhere, in a row.
     failures: u32,
+    departure: Departure,
     entropy: Entropy,
     ready: VecDeque<Action>,
-}
-
-/// ```text
-///            ┌────────────────────────── leads ─────► Dividing ──┐ divided
-///            │                                          │        ▼
-///  Outside ──┴─► Joining ── follows ────────────────────┼────► Joined ──► Syncing ──► Stable
-///   ▲ ▲ ▲ ▲        │                                    │                    │        │   │
-///   │ │ │ └────────┴── refused: at once, or after a backoff ─────────────────┘        │   │
-///   │ │ │                                               │                             │   │
-///   │ │ └── the generation is gone ◄────────────────────┴─────────────────────────────┤   │ rebalance, or
-///   │ │                                                                               │   │ close
-///   │ └────────────────── revoked (at once if nothing is owned) ◄── Revoking ◄────────┴───┘
-///   │                                                                │   │
-///   └── enough reads ── Resting ◄── stalled, or an error to tell     │   └── closing ──► Left
-///
-///  From everywhere: close or abandon ──► Left; another has taken the place, or the client is closed ──► Failed
-/// ```
-///
-/// Heartbeats go out in `Dividing`, `Joined`, `Stable` and `Revoking`; while a JoinGroup or a SyncGroup waits for its answer the
-/// coordinator knows by it that the member is alive.
-#[derive(Debug)]
-enum State {
-    /// Not in a generation; joins from `due` on.
-    Outside { due: Time },
-    /// JoinGroup waits for the other members.
-    Joining,
-    /// The driver runs the assignor.
-    Dividing { protocol: Arc<str>, leading: Leading },
-    /// SyncGroup is to be sent.
-    Joined { protocol: Arc<str>, role: Role, assignments: Vec<SyncGroupRequestAssignment> },
-    /// SyncGroup waits for the leader.
-    Syncing { protocol: Arc<str>, role: Role },
-    /// A member with its partitions.
-    Stable { role: Role },
-    /// The application and the driver finish with the partitions.
-    Revoking { then: Then },
-    /// Out of the group until so many reads have begun.
-    Resting { until: u64 },
-    /// Closed.
-    Left,
-    /// Cannot be a member any more.
-    Failed,
-}
-
-#[derive(Debug)]
-enum Role {
-    Follower,
-    Leader(Leading),
-}
-
-/// What a leader watches.
-#[derive(Debug)]
-struct Leading {
-    /// Every topic that somebody in the group reads.
-    topics: BTreeSet<Arc<str>>,
-    uses_racks: bool,
-    /// As they were when they were divided.
-    divided: Option<Topics>,
-}
-
-/// What follows a revocation.
-#[derive(Debug, Clone, Copy)]
-enum Then {
-    Rejoin,
-    Leave,
 }
 
 impl Membership {
@@ -197,6 +122,7 @@ impl Membership {
             last: LastAssignment::default(),
             reason: RebalanceReason::Joined,
             failures: 0,
+            departure: Departure::Usual,
             entropy,
             ready: VecDeque::new(),
             settings,
@@ -300,8 +226,9 @@ impl Membership {
         }
     }
 
-    /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group.
-    pub(crate) fn close(&mut self, deadline: Time, now: Time) {
+    /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group or stays in it.
+    pub(crate) fn close(&mut self, departure: Departure, deadline: Time, now: Time) {
+        self.departure = departure;
         match &mut self.state {
             State::Revoking { then } => *then = Then::Leave,
             State::Stable { .. } if !self.owned.is_empty() => {
@@ -336,20 +263,6 @@ impl Membership {
         match then {
             Then::Rejoin => self.state = State::Outside { due: now },
             Then::Leave => self.abandon(),
-        }
-    }
-
-    /// How the application is doing.
-    pub(crate) fn on_application(&mut self, application: Application, now: Time) {
-        self.application = application;
-        if let State::Resting { until } = self.state
-            && application.reads >= until
-        {
-            let pause = match self.failures {
-                0 => Duration::ZERO,
-                failures => self.delay(failures),
-            };
-            self.state = State::Outside { due: now.saturating_add(pause) };
         }
     }
 
@@ -389,41 +302,6 @@ impl Membership {
         if !partitions.is_empty() {
             self.ready.push_back(Action::Lost { partitions, reason });
         }
-    }
-
-    /// The application makes no progress: others shall read.
-    fn stall(&mut self) {
-        self.ready.push_back(Action::Stalled { since: self.application.progress });
-        self.leave(RebalanceReason::Stalled);
-        self.lose(RebalanceReason::Stalled);
-        self.reason = RebalanceReason::Joined;
-        self.state = State::Resting { until: self.application.reads + 1 };
-    }
-
-    /// An application that holds a record and does not read must go on until then.
-    fn stall_deadline(&self) -> Option<Time> {
-        match self.state {
-            State::Outside { .. } | State::Stable { .. } | State::Revoking { then: Then::Rejoin } => {
-                let Application { reading, holding, progress, .. } = self.application;
-                (holding && !reading).then(|| progress + self.settings.rebalance_timeout)
-            }
-            State::Joining
-            | State::Dividing { .. }
-            | State::Joined { .. }
-            | State::Syncing { .. }
-            | State::Revoking { then: Then::Leave }
-            | State::Resting { .. }
-            | State::Left
-            | State::Failed => None,
-        }
-    }
-
-    /// The next read fails with `error`, and the one after joins again.
-    fn rest(&mut self, error: Error) {
-        self.failures = self.failures.saturating_add(1);
-        self.ready.push_back(Action::Report(error));
-        let Application { reads, reading, .. } = self.application;
-        self.state = State::Resting { until: reads + if reading { 1 } else { 2 } };
     }
 
     fn beats(&self) -> bool {

@@ -16,8 +16,19 @@ pub enum RebalanceReason {
     SessionExpired,
     /// The application held records for `max.poll.interval.ms` and made no progress with them.
     Stalled,
+    /// A static member with the same `group.instance.id` took this one's place.
+    Fenced,
     /// This consumer is being closed.
     Closing,
+}
+
+/// What becomes of the membership when a consumer is closed (KIP-1092).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Departure {
+    /// Dynamic members leave; static ones stay, since they mean to come back.
+    Usual,
+    Leave,
+    Stay,
 }
 
 impl RebalanceReason {
@@ -30,6 +41,7 @@ impl RebalanceReason {
             Self::TopicChange => "the partitions of a subscribed topic changed",
             Self::SessionExpired => "the group went on without the consumer",
             Self::Stalled => "the application made no progress for max.poll.interval.ms",
+            Self::Fenced => "another member took the consumer's place",
             Self::Closing => "the consumer is being closed",
         }
     }

@@ -1,25 +1,20 @@
 //! What a consumer, its control, its driver and its connections share. IO.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use milena_protocol::ErrorCode;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
 use super::assignment::{Assignment, not_assigned};
-use super::batch::{Batch, ConsumerRecord};
 use super::commit_queue::{Commit, CommitQueue};
-use super::commits::{CommitPolicy, ToCommit};
-use super::coordinator::Committer;
+use super::commits::{CommitPolicy, Committer, ToCommit};
 use super::event::ConsumerEvent;
 use super::fetch_budget::FetchBudget;
-use super::fetch_buffer::Undecoded;
 use super::fetched::Reading;
-use super::hand_out::Blocked;
 use super::holds::{Holding, Releases};
 use super::positions::{Position, Target, reset_target};
 use crate::clock::Time;
@@ -27,6 +22,13 @@ use crate::cluster::Cluster;
 use crate::config::ConsumerSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
+
+mod fetcher_wakes;
+mod member_state;
+mod reads;
+
+pub(crate) use self::fetcher_wakes::FetcherWakes;
+pub(crate) use self::member_state::{Closing, MemberState};
 
 /// Batches may decompress to so much, however small `fetch.buffer.bytes` is.
 const LEAST_BATCH_LIMIT: usize = 16 << 20;
@@ -166,8 +168,14 @@ impl Shared {
 
     /// The tasks end, and reads fail with `why` from now on.
     pub(crate) fn end(&self, why: Error) {
-        self.lock().end.get_or_insert(why);
+        self.fail(why);
         self.abandon();
+    }
+
+    /// Reads fail with `why` from now on.
+    pub(crate) fn fail(&self, why: Error) {
+        self.lock().end.get_or_insert(why);
+        self.wake_reader();
     }
 
     /// Nobody reads any more: the tasks end. What was handed out can still be committed.
@@ -193,141 +201,6 @@ impl Shared {
             return Err(Error::closed("consumer"));
         }
         if self.cluster.is_closed() { Err(Error::closed("client")) } else { Ok(()) }
-    }
-
-    /// Waits until every partition knows where to read, or that it cannot know.
-    pub(crate) async fn until_settled(&self) -> Result<()> {
-        let deadline = self.now().saturating_add(self.api_timeout);
-        loop {
-            {
-                let mut state = self.lock();
-                if let Some(error) = state.reading()?.take_report() {
-                    return Err(error);
-                }
-                if state.assignment.is_settled() {
-                    return Ok(());
-                }
-            }
-            tokio::select! {
-                biased;
-                () = self.cluster.net().sleep_until(Some(deadline)) => {
-                    let mut state = self.lock();
-                    let unsettled = state.assignment.unsettled().join(", ");
-                    let text = format!(
-                        "finding where to start in {unsettled} was not done within {:?} (default.api.timeout.ms)",
-                        self.api_timeout
-                    );
-                    let error = Error::new(ErrorKind::TimedOut, text);
-                    return Err(match state.doubt.take() {
-                        Some(cause) => error.with_source(cause),
-                        None => error,
-                    });
-                }
-                () = self.readable.notified() => {}
-            }
-        }
-    }
-
-    /// How long the application has not come for a batch.
-    pub(crate) fn idle(&self, now: Time) -> Duration {
-        now.saturating_sub(self.lock().last_read)
-    }
-
-    /// The next record; `None` after `stop`.
-    pub(crate) async fn next(&self) -> Result<Option<ConsumerRecord>> {
-        self.let_others_run().await;
-        let mut begins = true;
-        loop {
-            match self.read(&mut begins, Assignment::next_record)? {
-                Ok(record) => return Ok(Some(record)),
-                Err(Blocked::Stopped) => return Ok(None),
-                Err(blocked) => self.unblock(blocked).await?,
-            }
-        }
-    }
-
-    /// At most `max` records; `None` after `stop`.
-    pub(crate) async fn next_batch(&self, max: usize) -> Result<Option<Batch>> {
-        let max = max.min(self.settings.max_poll_records);
-        if max == 0 {
-            return Err(Error::new(ErrorKind::Usage, "a batch of at most 0 records was asked for: ask for 1 or more"));
-        }
-        self.let_others_run().await;
-        let mut begins = true;
-        let mut batch = Batch::empty();
-        while batch.len() < max {
-            // An error can wait until what was read before it is used.
-            match self.read(&mut begins, |assignment| assignment.next_piece(max - batch.len(), batch.is_empty()))? {
-                Ok(piece) => batch.push(piece),
-                Err(Blocked::Decode(undecoded)) => self.decode(&undecoded),
-                Err(_) if !batch.is_empty() => break,
-                Err(Blocked::Stopped) => return Ok(None),
-                Err(blocked) => self.unblock(blocked).await?,
-            }
-        }
-        Ok(Some(batch))
-    }
-
-    /// An error that stays is returned at once, again and again. Whoever reads on without looking must not keep the runtime from
-    /// fetching what the others have.
-    async fn let_others_run(&self) {
-        if self.failed.load(Ordering::Relaxed) {
-            self.failed.store(false, Ordering::Relaxed);
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[inline]
-    fn read<T>(
-        &self,
-        begins: &mut bool,
-        read: impl FnOnce(&mut Assignment) -> Result<T, Blocked>,
-    ) -> Result<Result<T, Blocked>> {
-        let mut state = self.lock();
-        state.reading()?;
-        if std::mem::take(begins) {
-            state.assignment.begin_read();
-            if std::mem::take(&mut state.member.waits_for_read) {
-                self.driver.notify_one();
-            }
-        }
-        Ok(read(&mut state.assignment))
-    }
-
-    async fn unblock(&self, blocked: Blocked) -> Result<()> {
-        match blocked {
-            Blocked::Decode(undecoded) => self.decode(&undecoded),
-            Blocked::Empty => {
-                // Whoever waits for room because there was something to read may fetch a little now: the application may hold on to
-                // all of it.
-                if self.budget.take_wanted() {
-                    self.fetchers.wake_all();
-                }
-                self.lock().member.read_waits = true;
-                let _waiting = Waiting(self);
-                self.readable.notified().await;
-            }
-            Blocked::Stopped => {}
-            Blocked::Failed(error) => {
-                self.failed.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn decode(&self, undecoded: &Undecoded) {
-        let now = self.now();
-        let decoded = undecoded.decode(&self.reading, &self.budget);
-        let room_made = {
-            let mut state = self.lock();
-            state.last_read = now;
-            state.assignment.on_decoded(undecoded, decoded);
-            std::mem::take(&mut state.assignment.room_made)
-        };
-        if room_made {
-            self.fetchers.wake_all();
-        }
     }
 
     /// The group, for what needs one.
@@ -378,7 +251,9 @@ impl Shared {
 
     /// A commit failed; perhaps because the group went on without this member.
     pub(crate) fn on_refused_commit(&self, error: &Error) {
-        if let (true, ErrorKind::PartitionLost, Some(code)) = (self.subscribes, error.kind(), error.code()) {
+        if let (true, ErrorKind::PartitionLost | ErrorKind::Fenced, Some(code)) =
+            (self.subscribes, error.kind(), error.code())
+        {
             let mut state = self.lock();
             state.member.refused = state.member.committer.clone().map(|committer| (committer, code));
             self.driver.notify_one();
@@ -413,41 +288,6 @@ impl Shared {
     }
 }
 
-/// A read waits for records, until this is dropped.
-struct Waiting<'a>(&'a Shared);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.lock().member.read_waits = false;
-    }
-}
-
-/// What the application and the driver of a member of a group tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct MemberState {
-    /// As whom to commit; `None` while nothing is owned.
-    pub(crate) committer: Option<Committer>,
-    /// A commit was refused: as whom, and with which code.
-    pub(crate) refused: Option<(Committer, ErrorCode)>,
-    /// A read is waiting for records.
-    pub(crate) read_waits: bool,
-    /// The consumer stays out of the group until a read begins.
-    pub(crate) waits_for_read: bool,
-    /// The application wants other topics.
-    pub(crate) topics: Option<BTreeSet<Arc<str>>>,
-    /// The application closes the consumer.
-    pub(crate) closing: Option<Closing>,
-    /// What became of the last commit of a consumer that is being closed.
-    pub(crate) closed: Option<Result<()>>,
-}
-
-/// How a consumer is closed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Closing {
-    pub(crate) leave: bool,
-    pub(crate) deadline: Time,
-}
-
 impl State {
     pub(crate) fn why_it_ended(&self) -> Error {
         self.end.clone().unwrap_or_else(|| Error::closed("consumer"))
@@ -458,33 +298,6 @@ impl State {
         match &self.end {
             Some(error) => Err(error.clone()),
             None => Ok(&mut self.assignment),
-        }
-    }
-}
-
-/// What wakes the connections, by broker.
-#[derive(Default)]
-pub(crate) struct FetcherWakes(Mutex<BTreeMap<i32, Arc<Notify>>>);
-
-impl FetcherWakes {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Notify>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The wake of a broker that has no connection yet; `None` if it has.
-    pub(crate) fn add(&self, broker: i32) -> Option<Arc<Notify>> {
-        let mut wakes = self.lock();
-        if wakes.contains_key(&broker) {
-            return None;
-        }
-        let wake = Arc::new(Notify::new());
-        wakes.insert(broker, wake.clone());
-        Some(wake)
-    }
-
-    pub(crate) fn wake_all(&self) {
-        for wake in self.lock().values() {
-            wake.notify_one();
         }
     }
 }

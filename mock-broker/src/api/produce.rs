@@ -185,13 +185,16 @@ fn join_transaction(
     batch: &BatchHeader,
     terms: &Terms,
 ) -> Result<(), Refusal> {
-    if !batch.attributes.is_transactional() || batch.producer_id < 0 {
+    if !batch.attributes.is_transactional() {
         return Ok(());
     }
     let Some(transactional_id) = &terms.transactional_id else {
         let message = "a transactional batch came without a transactional id";
         return Err(Refusal::new(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message));
     };
+    if batch.producer_id < 0 {
+        return Ok(());
+    }
     let replica = core.brokers.get(&call.broker()).and_then(|broker| broker.replicas.get(&id));
     let replica = replica.filter(|replica| replica.role.leader == call.broker());
     let Some(replica) = replica else {

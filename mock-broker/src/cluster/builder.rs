@@ -11,7 +11,7 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, GroupSettings, Settings, TransactionSettings};
+use crate::core::{BrokerAddress, GroupSettings, LogSettings, Settings, TransactionSettings};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
 use crate::server::{Door, Shared, listen};
@@ -40,6 +40,7 @@ pub struct MockClusterBuilder {
     pipe_options: PipeOptions,
     groups: GroupSettings,
     transactions: TransactionSettings,
+    logs: LogSettings,
 }
 
 impl Default for MockClusterBuilder {
@@ -59,6 +60,7 @@ impl Default for MockClusterBuilder {
                 initial_rebalance_delay: Duration::ZERO,
             },
             transactions: TransactionSettings::default(),
+            logs: LogSettings::default(),
         }
     }
 }
@@ -149,6 +151,28 @@ impl MockClusterBuilder {
         self
     }
 
+    /// How often logs are looked through for what `retention.ms` and `retention.bytes` let go
+    /// (`log.retention.check.interval.ms`). Default: 5 minutes, as in Kafka.
+    pub fn log_retention_check_interval(mut self, time: Duration) -> Self {
+        self.logs.retention_check_interval = time;
+        self
+    }
+
+    /// How often the logs of topics with `cleanup.policy=compact` are looked through for what to compact
+    /// (`log.cleaner.backoff.ms`). Default: 15 s, as in Kafka.
+    pub fn log_cleaner_backoff(mut self, time: Duration) -> Self {
+        self.logs.cleaner_backoff = time;
+        self
+    }
+
+    /// How many bytes of records the cluster keeps, counted as they were written, replicas not counted. When it has an eighth
+    /// more, the largest partitions give up their oldest records, and their logs start later, as after a DeleteRecords. Kafka
+    /// has no such limit: its disks have. Default: 256 MiB.
+    pub fn retained_bytes(mut self, bytes: u64) -> Self {
+        self.logs.retained_bytes = bytes;
+        self
+    }
+
     /// Bytes that are written to a pipe arrive after a random time in this range, in order. Default: at once.
     pub fn pipe_latency(mut self, latency: Range<Duration>) -> Self {
         self.pipe_options.latency = latency;
@@ -229,6 +253,12 @@ impl MockClusterBuilder {
                 "group.min.session.timeout.ms {min_session_timeout:?} is above group.max.session.timeout.ms {max_session_timeout:?}"
             )));
         }
+        let LogSettings { retention_check_interval, cleaner_backoff, .. } = self.logs;
+        if retention_check_interval.is_zero() || cleaner_backoff.is_zero() {
+            return Err(invalid(
+                "log.retention.check.interval.ms and log.cleaner.backoff.ms cannot be 0: use a millisecond".to_owned(),
+            ));
+        }
         Ok(())
     }
 
@@ -266,6 +296,7 @@ impl MockClusterBuilder {
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
             transactions: self.transactions,
+            logs: self.logs,
         };
         let shared = Shared::start(settings, doors, self.pipe_options.clone());
         let cluster = MockCluster::new(Arc::clone(&shared));

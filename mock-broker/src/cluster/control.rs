@@ -1,6 +1,9 @@
 //! What a test does to one broker or one partition. IO.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use milena_protocol::ErrorCode;
 
 use super::{MockCluster, expect_done};
 use crate::core::{Core, LogMarker, LogRecord, ProducerState};
@@ -217,6 +220,47 @@ impl PartitionControl {
     /// If there is no such partition.
     pub fn log_end(&self) -> i64 {
         self.look(Core::log_end)
+    }
+
+    /// Removes what `retention.ms` and `retention.bytes` let go, now instead of at the next check. As in Kafka, whole segments
+    /// go (`segment.bytes`, `segment.ms`), the active one only if `retention.ms` lets it, and never what is at or above the high
+    /// watermark.
+    ///
+    /// # Panics
+    /// If there is no such partition, or nobody leads it.
+    #[track_caller]
+    pub fn apply_retention(&self) {
+        self.change("apply the retention of", Core::apply_retention_now);
+    }
+
+    /// Compacts the partition now, whatever its topic's `cleanup.policy`: of each key, the last record below the high watermark
+    /// stays, at its offset; records without a key go. Kafka leaves the active segment alone; here it is closed first, so that all
+    /// that was written before the call is compacted. Tombstones go when they were compacted before and `delete.retention.ms`
+    /// has passed since.
+    ///
+    /// # Panics
+    /// If there is no such partition, or nobody leads it.
+    #[track_caller]
+    pub fn compact(&self) {
+        self.change("compact", Core::compact_now);
+    }
+
+    /// Deletes the records below an offset: the log starts there. The offset is clamped to the high watermark.
+    ///
+    /// # Panics
+    /// If there is no such partition, or nobody leads it.
+    #[track_caller]
+    pub fn delete_records(&self, before: i64) {
+        self.change("delete records of", |core, now, topic, partition| {
+            core.delete_records_now(now, topic, partition, before)
+        });
+    }
+
+    #[track_caller]
+    fn change(&self, what: &str, change: impl FnOnce(&mut Core, Duration, &str, i32) -> Result<(), ErrorCode>) {
+        let (topic, partition) = (&self.topic, self.partition);
+        let done = self.cluster.shared().change(|state, now| change(&mut state.core, now, topic, partition));
+        expect_done(done, || format!("{what} {topic}-{partition}"));
     }
 
     #[track_caller]

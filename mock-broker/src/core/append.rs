@@ -134,7 +134,7 @@ fn conform(batch: Batch, rules: &AppendRules, wall_ms: i64) -> Result<Batch, Rej
             .compress(std::slice::from_ref(records.bytes()))
             .map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?
     };
-    let batch = assemble(wanted, body)?;
+    let batch = assemble(wanted, body).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
     check_size(&batch, rules)?;
     Ok(batch)
 }
@@ -194,15 +194,13 @@ fn check_records(batch: &Batch, rules: &AppendRules, wall_ms: i64) -> Result<i64
     Ok(latest)
 }
 
-fn assemble(header: BatchHeader, body: Bytes) -> Result<Batch, Rejection> {
+/// A batch of the broker's own making.
+pub(super) fn assemble(header: BatchHeader, body: Bytes) -> Result<Batch, BatchError> {
     let body = [body];
     let mut bytes = BytesMut::from(&header.encode(&body)[..]);
     bytes.extend_from_slice(&body.concat());
-    match Batches::new(bytes.freeze()).next() {
-        Some(Ok(batch)) => Ok(batch),
-        Some(Err(error)) => Err(reject(ErrorCode::UNKNOWN_SERVER_ERROR, error)),
-        None => Err(reject(ErrorCode::UNKNOWN_SERVER_ERROR, "the record batch came out empty")),
-    }
+    let cut = || Err(BatchError::new(Some(header.base_offset), BatchErrorKind::Length, "it is longer than 2 GiB"));
+    Batches::new(bytes.freeze()).next().unwrap_or_else(cut)
 }
 
 impl Core {
@@ -288,7 +286,7 @@ impl Core {
             max_timestamp: wall_ms,
             ..header
         };
-        let batch = assemble(header, body.into())?;
+        let batch = assemble(header, body.into()).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
         self.write(broker, id, &batch)
     }
 
@@ -344,6 +342,7 @@ impl Core {
         }
         let batch = batch.at(replica.log.end(), leader_epoch);
         let header = *batch.header();
+        self.upkeep.appended(batch.bytes().len());
         replica.append(batch);
         self.changed.insert(id);
         self.replicate(id);

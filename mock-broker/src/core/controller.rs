@@ -8,7 +8,7 @@ use std::fmt;
 use milena_protocol::ErrorCode;
 use milena_protocol::primitives::Uuid;
 
-use super::topic_configs::{AppendRules, TopicConfigs};
+use super::topic_configs::{AppendRules, LogRules, TopicConfigs};
 use super::{BrokerAddress, Settings};
 use crate::random::Random;
 
@@ -55,6 +55,7 @@ pub(crate) struct TopicState {
     pub(crate) partitions: Vec<PartitionState>,
     pub(crate) configs: TopicConfigs,
     pub(crate) rules: AppendRules,
+    pub(crate) log_rules: LogRules,
 }
 
 impl TopicState {
@@ -193,8 +194,8 @@ impl Controller {
             }
         };
         let partitions = replicas.into_iter().map(|replicas| self.first_state(replicas)).collect::<Result<_, _>>()?;
-        let rules = configs.append_rules();
-        Ok(TopicState { id: Uuid::ZERO, name: name.to_owned(), partitions, configs, rules })
+        let (rules, log_rules) = (configs.append_rules(), configs.log_rules());
+        Ok(TopicState { id: Uuid::ZERO, name: name.to_owned(), partitions, configs, rules, log_rules })
     }
 
     /// Creates what [`Controller::plan`] has laid out.
@@ -203,6 +204,81 @@ impl Controller {
         self.names.insert(id, planned.name.clone());
         self.topics.insert(planned.name.clone(), TopicState { id, ..planned });
         id
+    }
+
+    /// Lays out the partitions that a topic is to get, without creating them: so many as are missing from `count`, with as many
+    /// replicas as it has, or by hand.
+    pub(crate) fn plan_partitions(
+        &mut self,
+        name: &str,
+        count: i32,
+        by_hand: Option<&[Vec<i32>]>,
+    ) -> Result<Vec<PartitionState>, Refusal> {
+        let Some(topic) = self.topics.get(name) else {
+            let message = format_args!("topic '{name}' does not exist");
+            return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+        };
+        let has = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        if count <= has {
+            let message = format_args!("topic '{name}' has {has} partitions: {count} would not be an increase");
+            return Err(Refusal::new(ErrorCode::INVALID_PARTITIONS, message));
+        }
+        let width = topic.partition(0).map_or(0, |state| state.replicas.len());
+        let missing = count - has;
+        let replicas = match by_hand {
+            None => self.spread(missing, i16::try_from(width).unwrap_or(i16::MAX))?,
+            Some(lists) => {
+                let refuse = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
+                if lists.len() != usize::try_from(missing).unwrap_or(0) {
+                    return refuse(format!("{missing} partitions are to be added, but {} assigned", lists.len()));
+                }
+                self.check_manual(lists)?;
+                if lists.iter().any(|replicas| replicas.len() != width) {
+                    return refuse(format!("the partitions of topic '{name}' have {width} replicas each"));
+                }
+                lists.to_vec()
+            }
+        };
+        replicas.into_iter().map(|replicas| self.first_state(replicas)).collect()
+    }
+
+    /// Adds what [`Controller::plan_partitions`] has laid out. Gives the topic's id.
+    pub(crate) fn add_partitions(&mut self, name: &str, planned: Vec<PartitionState>) -> Option<Uuid> {
+        let topic = self.topics.get_mut(name)?;
+        topic.partitions.extend(planned);
+        Some(topic.id)
+    }
+
+    /// What a topic's configuration becomes: `None` takes a setting back.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION, INVALID_CONFIG.
+    pub(crate) fn plan_configs(
+        &self,
+        name: &str,
+        changes: BTreeMap<String, Option<String>>,
+    ) -> Result<TopicConfigs, Refusal> {
+        let Some(topic) = self.topics.get(name) else {
+            let message = format_args!("topic '{name}' does not exist");
+            return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+        };
+        let mut set = topic.configs.set().clone();
+        for (setting, value) in changes {
+            match value {
+                Some(value) => drop(set.insert(setting, value)),
+                None => drop(set.remove(&setting)),
+            }
+        }
+        TopicConfigs::new(set, self.min_insync_replicas)
+            .map_err(|reason| Refusal::new(ErrorCode::INVALID_CONFIG, reason))
+    }
+
+    /// From now on these configurations hold.
+    pub(crate) fn configure(&mut self, name: &str, configs: TopicConfigs) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            (topic.rules, topic.log_rules) = (configs.append_rules(), configs.log_rules());
+            topic.configs = configs;
+        }
     }
 
     pub(crate) fn delete(&mut self, id: Uuid) -> Option<TopicState> {

@@ -98,6 +98,12 @@ impl Producers {
             .map(|(id, producer)| (*id, producer.epoch, producer.window.back().map(|last| last.last_sequence)))
     }
 
+    /// Whether this is the last batch that its producer has written.
+    pub(crate) fn is_last(&self, batch: &BatchHeader) -> bool {
+        let last = self.known.get(&batch.producer_id).and_then(|producer| producer.window.back());
+        last.is_some_and(|last| last.last_offset == batch.last_offset())
+    }
+
     /// Remembers a batch that was written.
     pub(crate) fn remember(&mut self, batch: &BatchHeader) {
         if batch.producer_id < 0 {

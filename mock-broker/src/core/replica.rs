@@ -4,6 +4,7 @@ use milena_protocol::records::Batch;
 
 use super::log::Log;
 use super::producers::Producers;
+use super::topic_configs::LogRules;
 
 /// What the broker has last been told about a partition. A broker that is cut off believes its old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(role: Role) -> Self {
-        Self { role, log: Log::default(), high_watermark: 0, producers: Producers::default() }
+    pub(crate) fn new(role: Role, rules: LogRules) -> Self {
+        Self { role, log: Log::new(rules), high_watermark: 0, producers: Producers::default() }
     }
 
     pub(crate) fn append(&mut self, batch: Batch) {
@@ -52,8 +53,28 @@ impl Replica {
         self.log.truncate(end);
         self.high_watermark = self.high_watermark.min(self.log.end());
         self.producers = Producers::default();
-        for batch in self.log.batches_from(0) {
+        for batch in self.log.batches_from(self.log.start()) {
             self.producers.remember(batch.header());
+        }
+    }
+
+    /// Compacts the log if enough was written since the last time.
+    pub(crate) fn clean(&mut self, wall_ms: i64) {
+        if self.log.is_cleanable(wall_ms, self.last_stable_offset()) {
+            self.compact_closed(wall_ms);
+        }
+    }
+
+    /// Compacts all that can be read.
+    pub(crate) fn compact(&mut self, wall_ms: i64) {
+        self.log.roll();
+        self.compact_closed(wall_ms);
+    }
+
+    fn compact_closed(&mut self, wall_ms: i64) {
+        let (stable, producers) = (self.last_stable_offset(), &self.producers);
+        if let Err(error) = self.log.compact(wall_ms, stable, |batch| producers.is_last(batch)) {
+            tracing::error!(%error, "a log cannot be compacted");
         }
     }
 

@@ -16,13 +16,15 @@ impl Core {
             return;
         };
         let role = Role { leader, leader_epoch, isr };
+        let Some(rules) = self.controller.topic_by_id(id.topic).map(|topic| topic.log_rules) else { return };
         for broker_id in replicas {
             if !self.controller.is_up(broker_id) {
                 continue;
             }
             let Some(broker) = self.brokers.get_mut(&broker_id) else { continue };
-            let replica = broker.replicas.entry(id).or_insert_with(|| Replica::new(role.clone()));
+            let replica = broker.replicas.entry(id).or_insert_with(|| Replica::new(role.clone(), rules));
             replica.role = role.clone();
+            replica.log.set_rules(rules);
             if leader == broker_id && replica.log.latest_epoch().is_none_or(|epoch| epoch < leader_epoch) {
                 let end = replica.log.end();
                 replica.log.begin_epoch(leader_epoch, end);
@@ -57,6 +59,7 @@ impl Core {
         let common_end = target.log.agrees_until(&source.log);
         let missing: Vec<Batch> = source.log.batches_from(common_end).cloned().collect();
         let (epoch, epoch_start, end) = (source.log.latest_epoch(), source.log.latest_epoch_start(), source.log.end());
+        let start = source.log.start();
         let isr_was_without = !source.role.isr.contains(&follower);
         let Some(target) = self.brokers.get_mut(&follower).and_then(|broker| broker.replicas.get_mut(&id)) else {
             return;
@@ -71,6 +74,9 @@ impl Core {
             && target.log.latest_epoch().is_none_or(|known| known < epoch)
         {
             target.log.begin_epoch(epoch, epoch_start);
+        }
+        if target.log.advance_start(start) {
+            self.changed.insert(id);
         }
         debug_assert_eq!(target.log.end(), end, "the follower has the leader's log");
         if isr_was_without {

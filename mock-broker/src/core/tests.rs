@@ -1,11 +1,13 @@
 //! Tests of the core: frames in, frames out, virtual time. Pure.
 
+mod compaction;
 mod connections;
 mod consume;
 mod crashes;
 mod groups;
 mod offsets;
 mod produce;
+mod retention;
 mod rig;
 mod sessions;
 mod topics;

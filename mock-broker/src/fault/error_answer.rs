@@ -194,7 +194,7 @@ pub(super) mod tests {
     use milena_protocol::primitives::Decoder;
 
     use super::*;
-    use crate::core::{BrokerAddress, GroupSettings, NewTopic, Settings, TransactionSettings};
+    use crate::core::{BrokerAddress, GroupSettings, LogSettings, NewTopic, Settings, TransactionSettings};
 
     /// One broker, and the topic `orders` with 8 partitions.
     pub(in crate::fault) fn cluster() -> Core {
@@ -208,6 +208,7 @@ pub(super) mod tests {
             min_insync_replicas: 1,
             wall_start_ms: 0,
             offsets_partitions: 1,
+            logs: LogSettings::default(),
             groups: GroupSettings {
                 min_session_timeout: Duration::ZERO,
                 max_session_timeout: Duration::MAX,

@@ -6,6 +6,7 @@ mod lifetimes;
 mod listening;
 mod mixed;
 mod sharing;
+mod statics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -149,7 +150,7 @@ async fn until_read(members: &[&Reading], count: usize) {
 }
 
 /// What a listener was told, as words: "assigned 2 Joined".
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Told {

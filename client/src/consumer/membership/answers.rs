@@ -326,9 +326,7 @@ impl Membership {
                 let given = self.settings.session_timeout;
                 format!("; the broker allows no session.timeout.ms of {given:?}")
             }
-            ErrorCode::FENCED_INSTANCE_ID => {
-                "; another member with the same group.instance.id took its place".to_owned()
-            }
+            ErrorCode::FENCED_INSTANCE_ID => fenced(self.settings.instance_id.as_deref()),
             _ => String::new(),
         };
         let kind = match code {
@@ -344,7 +342,10 @@ impl Membership {
 
     /// The membership is over for good.
     fn fail(&mut self, error: Error) {
-        self.lose(RebalanceReason::SessionExpired);
+        self.lose(match error.kind() {
+            ErrorKind::Fenced => RebalanceReason::Fenced,
+            _ => RebalanceReason::SessionExpired,
+        });
         self.ready.push_back(Action::Fail(error));
         self.state = State::Failed;
     }
@@ -364,6 +365,15 @@ impl Membership {
         let pause = self.delay(self.failures);
         self.state = State::Outside { due: now.saturating_add(pause) };
     }
+}
+
+/// Why a static member is out, for the end of an error.
+pub(crate) fn fenced(instance_id: Option<&str>) -> String {
+    let instance_id = instance_id.unwrap_or_default();
+    format!(
+        "; a member that started later with the same group.instance.id \"{instance_id}\" took its place: give each member an id \
+         of its own"
+    )
 }
 
 /// Nothing that is done later can succeed.

@@ -9,7 +9,7 @@ use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAs
 
 use super::{Action, Membership, MembershipSettings, PROTOCOL_TYPE, State, protocols};
 use crate::clock::Time;
-use crate::consumer::rebalance::RebalanceReason;
+use crate::consumer::rebalance::{Departure, RebalanceReason};
 
 /// Beyond the rebalance timeout a JoinGroup may take this long.
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
@@ -69,14 +69,20 @@ impl Membership {
         Some(Action::Heartbeat { broker, timeout, number, request })
     }
 
-    /// One try, if the coordinator is known and the member has a name there. A static member stays: it means to come back.
+    /// One try, if the coordinator is known and the member has a name there. A static member stays unless it is asked to leave:
+    /// it means to come back.
     pub(super) fn leave(&mut self, reason: RebalanceReason) {
-        let dynamic = self.settings.instance_id.is_none() && !self.member_id.is_empty();
-        let Some(broker) = self.coordinator.known().filter(|_| dynamic) else { return };
+        let leaves = match self.departure {
+            Departure::Usual => self.settings.instance_id.is_none(),
+            Departure::Leave => true,
+            Departure::Stay => false,
+        };
+        let leaves = leaves && !self.member_id.is_empty();
+        let Some(broker) = self.coordinator.known().filter(|_| leaves) else { return };
         let member_id = std::mem::take(&mut self.member_id);
         let member = MemberIdentity {
             member_id: member_id.clone(),
-            group_instance_id: None,
+            group_instance_id: self.settings.instance_id.clone(),
             reason: Some(reason.text().to_owned()),
         };
         let request = LeaveGroupRequest { group_id: self.settings.group.to_string(), member_id, members: vec![member] };

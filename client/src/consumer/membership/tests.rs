@@ -13,7 +13,7 @@ use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse}
 
 use super::*;
 use crate::consumer::assignor::{Assignments, Assignor, AssignorError, Member, Owned, choose};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 
 mod closing;
 mod group;

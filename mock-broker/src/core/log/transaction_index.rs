@@ -31,7 +31,7 @@ pub(super) struct TransactionIndex {
 impl TransactionIndex {
     pub(super) fn append(&mut self, batch: &Batch, high_watermark: i64) {
         let header = batch.header();
-        if !header.attributes.is_transactional() {
+        if !header.attributes.is_transactional() || header.producer_id < 0 {
             return;
         }
         let (producer_id, offset) = (header.producer_id, header.base_offset);

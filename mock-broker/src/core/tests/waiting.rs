@@ -49,7 +49,7 @@ fn an_acknowledgement_comes_when_the_isr_has_the_records() {
     });
     assert_eq!(code(&mut rig, ticket), Some(NONE));
     assert_eq!(rig.values(), ["a"]);
-    assert_eq!(rig.core.next_deadline(), None);
+    assert_eq!(rig.core.next_deadline(), Some(Duration::from_secs(7 * 24 * 3600 + 300)), "only the retention's");
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl World {
             }
             Event::Closes => {
                 client.closing = true;
-                client.member.close(now + 3000 * MS, now);
+                client.member.close(Departure::Usual, now + 3000 * MS, now);
             }
         }
     }

@@ -1,0 +1,37 @@
+//! What the application and the driver of a member of a group tell each other. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use milena_protocol::ErrorCode;
+
+use crate::clock::Time;
+use crate::consumer::commits::Committer;
+use crate::consumer::rebalance::Departure;
+use crate::error::Result;
+
+/// What the application and the driver of a member of a group tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct MemberState {
+    /// As whom to commit; `None` while nothing is owned.
+    pub(crate) committer: Option<Committer>,
+    /// A commit was refused: as whom, and with which code.
+    pub(crate) refused: Option<(Committer, ErrorCode)>,
+    /// A read is waiting for records.
+    pub(crate) read_waits: bool,
+    /// The consumer stays out of the group until a read begins.
+    pub(crate) waits_for_read: bool,
+    /// The application wants other topics.
+    pub(crate) topics: Option<BTreeSet<Arc<str>>>,
+    /// The application closes the consumer.
+    pub(crate) closing: Option<Closing>,
+    /// What became of the last commit of a consumer that is being closed.
+    pub(crate) closed: Option<Result<()>>,
+}
+
+/// How a consumer is closed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Closing {
+    pub(crate) departure: Departure,
+    pub(crate) deadline: Time,
+}
