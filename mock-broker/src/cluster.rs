@@ -2,6 +2,7 @@
 
 mod builder;
 mod control;
+mod fault_handle;
 mod group;
 mod topic;
 mod transaction;
@@ -13,14 +14,15 @@ use std::sync::Arc;
 
 use milena_protocol::ErrorCode;
 
-use crate::fault::{Fault, FaultHandle};
+use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::pipe::Pipe;
-use crate::server::Shared;
-use crate::snapshot::Snapshot;
+use crate::server::{PATIENCE, Shared};
+use crate::snapshot::{Connection, Snapshot};
 
 pub use builder::MockClusterBuilder;
 pub use control::{BrokerControl, PartitionControl};
+pub use fault_handle::FaultHandle;
 pub use group::GroupControl;
 pub use topic::Topic;
 pub use transaction::TransactionControl;
@@ -114,6 +116,11 @@ impl MockCluster {
         TransactionControl::new(self.clone(), id)
     }
 
+    /// The connections that neither side has closed, oldest first.
+    pub fn connections(&self) -> Vec<Connection> {
+        self.with(|state| state.connections().cloned().collect())
+    }
+
     /// How many partitions a topic has; none if it does not exist.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
         self.shared().lock().core.partition_count(topic)
@@ -126,7 +133,7 @@ impl MockCluster {
     pub fn create_topic(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
         let created = self.shared().change(|state, now| state.core.create_topic(now, topic.clone().into()));
-        expect_done(created, || format!("create topic {topic:?}"));
+        expect_done(created, || format!("create topic {topic}"));
     }
 
     /// Deletes a topic with all its records.
@@ -172,11 +179,11 @@ impl MockCluster {
     #[track_caller]
     pub fn fault(&self, fault: Fault) -> FaultHandle {
         let added_at = std::panic::Location::caller();
-        let id = self.shared().lock().rules.add(fault.matcher, fault.action, added_at);
+        let id = self.shared().lock().rules.add(self.shared().now(), fault, added_at);
         FaultHandle::new(Arc::clone(self.shared()), id)
     }
 
-    /// What the brokers have seen.
+    /// What the brokers have seen and said.
     pub fn journal(&self) -> Journal {
         self.shared().journal.clone()
     }
@@ -184,13 +191,15 @@ impl MockCluster {
     /// Waits until the cluster's state satisfies a condition, which is tried again after every change.
     ///
     /// # Panics
-    /// After 30 seconds (virtual ones on a paused runtime), with a message that says `what` was waited for.
+    /// After 60 seconds (virtual ones on a paused runtime), with a message that says `what` was waited for and ends with the last
+    /// lines of the journal.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn until(&self, what: &str, condition: impl Fn(&Snapshot<'_>) -> bool) {
         let holds = self.shared().wait_for(|state| condition(&state.snapshot())).await;
-        assert!(holds, "waited 30 s in vain for the mock cluster to have: {what}");
+        let (patience, journal) = (PATIENCE.as_secs(), &self.shared().journal);
+        assert!(holds, "waited {patience} s in vain for the mock cluster to have: {what}\n{}", journal.tail());
     }
 
     /// Looks at the cluster's state as it is now.

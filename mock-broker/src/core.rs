@@ -44,7 +44,7 @@ pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use log::{Aborted, Log};
 pub use log::{LogMarker, LogRecord};
-pub use replica::ProducerState;
+pub use producers::ProducerState;
 pub use transactions::TransactionState;
 pub(crate) use transactions::{TransactionDescription, TransactionSettings};
 pub(crate) use upkeep::LogSettings;

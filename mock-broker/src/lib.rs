@@ -55,10 +55,11 @@ mod snapshot;
 
 pub use crate::core::{GroupState, LogMarker, LogRecord, ProducerState, TransactionState};
 pub use cluster::{
-    BrokerControl, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic, TransactionControl,
+    BrokerControl, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic,
+    TransactionControl,
 };
-pub use fault::{Fault, FaultHandle, Match};
+pub use fault::{ConnectionMatch, Fault, Match};
 pub use journal::{Journal, Seen};
 pub use milena_protocol::{ApiKey, ErrorCode};
 pub use pipe::Pipe;
-pub use snapshot::{GroupMember, Snapshot};
+pub use snapshot::{Connection, GroupMember, Snapshot};

@@ -21,16 +21,16 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::core::{BrokerAddress, Core, Origin, Outcome, Settings, Ticket};
-use crate::fault::rules::{Incoming, Plan, Rules};
-use crate::journal::{Event, Journal, Seen};
+use crate::fault::{Incoming, Plan, Rules};
+use crate::journal::{About, Event, Journal};
 use crate::pipe::{Pipe, PipeOptions, Resetter};
 use crate::random::Random;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Connection, Snapshot};
 
 pub(crate) use door::{Door, listen};
 
 /// How long conditions are waited for before the wait is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pipes draw from a random stream of their own.
 const PIPE_STREAM: u64 = 10;
@@ -69,9 +69,16 @@ pub(crate) struct State {
 
 /// An open connection as the cluster sees it. Removing it ends its task.
 struct Open {
-    broker: i32,
+    about: Connection,
     pipe: Option<Resetter>,
     _alive: oneshot::Sender<Infallible>,
+}
+
+/// A request that a broker has looked at.
+struct Received {
+    plan: Plan,
+    /// None if it has no header that can be read.
+    header: Option<RequestHeader>,
 }
 
 /// What a connection's task needs to know about its connection.
@@ -91,7 +98,12 @@ enum Refusal {
 
 impl Shared {
     /// Must be called on a tokio runtime: the cluster's tasks run there.
-    pub(crate) fn start(settings: Settings, doors: BTreeMap<i32, Door>, pipe_options: PipeOptions) -> Arc<Self> {
+    pub(crate) fn start(
+        settings: Settings,
+        doors: BTreeMap<i32, Door>,
+        pipe_options: PipeOptions,
+        journal: Journal,
+    ) -> Arc<Self> {
         let state = State {
             rules: Rules::new(settings.seed),
             doors,
@@ -106,7 +118,7 @@ impl Shared {
             core: Core::new(settings),
         };
         let shared = Arc::new(Self {
-            journal: Journal::default(),
+            journal,
             started: now(),
             runtime: tokio::runtime::Handle::current(),
             state: Mutex::new(state),
@@ -186,7 +198,7 @@ impl Shared {
         self.change(|state, now| {
             let Some(door) = state.doors.get_mut(&broker).filter(|door| door.is_open()) else { return };
             door.shut();
-            state.reset_connections(|open| open.broker == broker, now, &self.journal);
+            state.reset_connections(|open| open.about.broker == broker, now, &self.journal);
             state.core.crash(now, broker);
         });
     }
@@ -243,7 +255,14 @@ impl Shared {
             };
             let options = Arc::clone(&state.pipe_options);
             let (client, server) = Pipe::pair(&options, &mut state.random);
-            let Some(ticketed) = state.open(broker, PIPE_HOST.to_owned(), Some(server.resetter())) else {
+            let now = self.now();
+            if state.rules.refuse_connection(now, broker) {
+                drop(state);
+                self.changed.notify_waiters();
+                let message = format!("a fault refuses the connection to mock broker {broker} at {host}:{port}");
+                return Err(io::Error::new(io::ErrorKind::ConnectionRefused, message));
+            }
+            let Some(ticketed) = state.open(now, broker, PIPE_HOST.to_owned(), Some(server.resetter())) else {
                 let message = format!("mock broker {broker} at {host}:{port} is down");
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, message));
             };
@@ -258,7 +277,7 @@ impl Shared {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let origin = &ticketed.origin;
-        self.journal.trace(self.now(), origin.broker, origin.connection, Event::Opened);
+        self.journal.note(self.now(), origin.broker, origin.connection, Event::Opened);
         self.changed.notify_waiters();
         self.spawn(connection::run(Arc::clone(self), stream, ticketed));
     }
@@ -279,32 +298,50 @@ impl Shared {
         }
     }
 
+    /// Whether requests have to be shown to [`cut_request`](Self::cut_request) before they are read.
+    fn cut_requests(&self) -> bool {
+        self.lock().rules.cut_requests()
+    }
+
+    /// At how many bytes a request is to be cut, of which no more than the start has come. `None` if it is to be read.
+    fn cut_request(&self, origin: &Origin, start: &Bytes) -> Result<Option<usize>, Refusal> {
+        let Ok(header) = RequestHeader::decode(&mut Decoder::new(start.clone())) else { return Ok(None) };
+        let cut = {
+            let mut state = self.lock();
+            state.admit(origin)?;
+            state.rules.cut_request(self.now(), origin.broker, &header)
+        };
+        self.changed.notify_waiters();
+        Ok(cut)
+    }
+
     /// Looks at a request for the first time: notes it, and asks the rules.
-    fn receive(&self, origin: &Origin, frame: &Bytes) -> Result<Plan, Refusal> {
+    fn receive(&self, origin: &Origin, frame: &Bytes) -> Result<Received, Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.admit(origin)?;
         let now = self.now();
-        self.journal.trace(now, origin.broker, origin.connection, Event::Request(frame));
+        let Origin { broker, connection, .. } = *origin;
         let mut input = Decoder::new(frame.clone());
-        // What has no header goes on to the core, which closes the connection.
-        let Ok(header) = RequestHeader::decode(&mut input) else { return Ok(Plan::PASS) };
+        let Ok(header) = RequestHeader::decode(&mut input) else {
+            // It goes on to the core, which closes the connection.
+            self.journal.note(now, broker, connection, Event::Request(frame, None));
+            return Ok(Received { plan: Plan::PASS, header: None });
+        };
         let body = frame.slice(input.position()..);
         *state.requests.entry(header.api_key).or_default() += 1;
-        let incoming = Incoming { broker: origin.broker, header: &header, body: &body };
-        let plan = state.rules.decide(&incoming, &state.core);
-        self.journal.record(Seen {
-            at: now,
-            broker: origin.broker,
-            connection: origin.connection,
-            api: header.api_key,
-            version: header.api_version,
-            client_id: header.client_id.map(Into::into),
-            body,
-        });
+        let mut about = About::from(&header);
+        if let Some(open) = state.connections.get_mut(&connection) {
+            open.about.on_request(&header, &body);
+            // Clients say the same name in each request: it is kept once.
+            about.client_id = open.about.client_id.clone();
+        }
+        self.journal.note(now, broker, connection, Event::Request(frame, Some((&about, &body))));
+        let incoming = Incoming { broker, header: &header, body: &body };
+        let plan = state.rules.decide(now, &incoming, &state.core);
         drop(guard);
         self.changed.notify_waiters();
-        Ok(plan)
+        Ok(Received { plan, header: Some(header) })
     }
 
     /// Has the core apply a request.
@@ -330,7 +367,8 @@ impl Shared {
 
 impl State {
     pub(crate) fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { core: &self.core, requests: &self.requests, open_connections: self.connections.len() }
+        let connections = self.connections.values().map(|open| &open.about).collect();
+        Snapshot { core: &self.core, requests: &self.requests, connections }
     }
 
     pub(crate) fn broker(&self, id: i32) -> Option<&BrokerAddress> {
@@ -342,12 +380,13 @@ impl State {
     }
 
     /// None if the broker is down.
-    fn open(&mut self, broker: i32, client_host: String, pipe: Option<Resetter>) -> Option<Ticketed> {
+    fn open(&mut self, now: Duration, broker: i32, client_host: String, pipe: Option<Resetter>) -> Option<Ticketed> {
         let door = self.doors.get(&broker).filter(|door| door.is_open())?;
         self.last_connection += 1;
         let connection = self.last_connection;
         let (alive, killed) = oneshot::channel();
-        self.connections.insert(connection, Open { broker, pipe, _alive: alive });
+        let about = Connection::new(now, connection, broker, client_host.clone());
+        self.connections.insert(connection, Open { about, pipe, _alive: alive });
         Some(Ticketed { origin: Origin { broker, connection, client_host }, killed, frozen: door.frozen() })
     }
 
@@ -376,7 +415,7 @@ impl State {
     fn forget(&mut self, number: u64, now: Duration, journal: &Journal) -> Option<Open> {
         let open = self.connections.remove(&number)?;
         self.core.on_disconnect(number);
-        journal.trace(now, open.broker, number, Event::Closed);
+        journal.note(now, open.about.broker, number, Event::Closed);
         Some(open)
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
 use crate::core::{BrokerAddress, GroupSettings, LogSettings, Settings, TransactionSettings};
+use crate::journal::{self, Journal};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
 use crate::server::{Door, Shared, listen};
@@ -40,6 +41,7 @@ pub struct MockClusterBuilder {
     pipe_options: PipeOptions,
     groups: GroupSettings,
     transactions: TransactionSettings,
+    journal_bytes: usize,
     logs: LogSettings,
 }
 
@@ -60,6 +62,7 @@ impl Default for MockClusterBuilder {
                 initial_rebalance_delay: Duration::ZERO,
             },
             transactions: TransactionSettings::default(),
+            journal_bytes: journal::DEFAULT_BYTES,
             logs: LogSettings::default(),
         }
     }
@@ -185,6 +188,12 @@ impl MockClusterBuilder {
         self
     }
 
+    /// How much the [`Journal`](crate::Journal) remembers; 0 is nothing. Default: 64 MiB.
+    pub fn journal_bytes(mut self, most: usize) -> Self {
+        self.journal_bytes = most;
+        self
+    }
+
     /// Starts the brokers with a listener for each.
     ///
     /// # Errors
@@ -298,13 +307,13 @@ impl MockClusterBuilder {
             transactions: self.transactions,
             logs: self.logs,
         };
-        let shared = Shared::start(settings, doors, self.pipe_options.clone());
+        let shared = Shared::start(settings, doors, self.pipe_options.clone(), Journal::new(self.journal_bytes));
         let cluster = MockCluster::new(Arc::clone(&shared));
         for topic in &self.topics {
             let created = shared.change(|state, now| state.core.create_topic(now, topic.clone().into()));
-            created.map_err(|code| {
-                invalid(format!("cannot create {topic:?} in a cluster of {} brokers: {code}", self.brokers))
-            })?;
+            let brokers = if self.brokers == 1 { "1 broker".into() } else { format!("{} brokers", self.brokers) };
+            created
+                .map_err(|code| invalid(format!("cannot create topic {topic} in a cluster of {brokers}: {code}")))?;
         }
         Ok(cluster)
     }

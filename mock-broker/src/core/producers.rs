@@ -31,6 +31,22 @@ struct Producer {
     window: VecDeque<Written>,
 }
 
+/// What a partition remembers of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerState {
+    /// The id that InitProducerId has given it.
+    pub producer_id: i64,
+    /// The highest epoch that has come; lower ones are refused.
+    pub epoch: i16,
+    /// The sequence number of its last record in that epoch; -1 if only the end of a transaction has come in it.
+    pub last_sequence: i32,
+    /// The offset of its last record in that epoch; -1 if there is none.
+    pub last_offset: i64,
+    /// The offset of the first record of the transaction that is open here, if one is.
+    pub open_since: Option<i64>,
+}
+
 /// What is to become of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -91,11 +107,12 @@ impl Producers {
         self.known.get(&producer_id).is_some_and(|producer| !producer.window.is_empty())
     }
 
-    /// Producer ids with epoch and last sequence number, if a batch has come in that epoch.
-    pub(crate) fn states(&self) -> impl Iterator<Item = (i64, i16, Option<i32>)> {
-        self.known
-            .iter()
-            .map(|(id, producer)| (*id, producer.epoch, producer.window.back().map(|last| last.last_sequence)))
+    pub(crate) fn states(&self, open_since: impl Fn(i64) -> Option<i64>) -> impl Iterator<Item = ProducerState> {
+        self.known.iter().map(move |(producer_id, producer)| {
+            let last = producer.window.back().map_or((-1, -1), |last| (last.last_sequence, last.last_offset));
+            let ((last_sequence, last_offset), open_since) = (last, open_since(*producer_id));
+            ProducerState { producer_id: *producer_id, epoch: producer.epoch, last_sequence, last_offset, open_since }
+        })
     }
 
     /// Whether this is the last batch that its producer has written.

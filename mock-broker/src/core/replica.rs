@@ -3,7 +3,7 @@
 use milena_protocol::records::Batch;
 
 use super::log::Log;
-use super::producers::Producers;
+use super::producers::{ProducerState, Producers};
 use super::topic_configs::LogRules;
 
 /// What the broker has last been told about a partition. A broker that is cut off believes its old one.
@@ -13,20 +13,6 @@ pub(crate) struct Role {
     pub(crate) leader: i32,
     pub(crate) leader_epoch: i32,
     pub(crate) isr: Vec<i32>,
-}
-
-/// What a partition knows of an idempotent producer that has written to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ProducerState {
-    /// The producer id.
-    pub producer_id: i64,
-    /// The highest epoch that has come; lower ones are refused.
-    pub epoch: i16,
-    /// The sequence number of the last record in this epoch; none if only the end of a transaction has come in it.
-    pub last_sequence: Option<i32>,
-    /// The offset of the first record of the transaction that is open here, if one is.
-    pub open_since: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -90,10 +76,6 @@ impl Replica {
     }
 
     pub(crate) fn producer_states(&self) -> Vec<ProducerState> {
-        let state = |(producer_id, epoch, last_sequence)| {
-            let open_since = self.log.open_transaction(producer_id);
-            ProducerState { producer_id, epoch, last_sequence, open_since }
-        };
-        self.producers.states().map(state).collect()
+        self.producers.states(|producer_id| self.log.open_transaction(producer_id)).collect()
     }
 }

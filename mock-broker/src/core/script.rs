@@ -9,8 +9,8 @@ use milena_protocol::records::BatchError;
 
 use super::controller::{Layout, PartitionId, Refusal, TopicState};
 use super::offsets::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
-use super::replica::{ProducerState, Replica};
-use super::{Core, LogMarker, LogRecord, NewTopic};
+use super::replica::Replica;
+use super::{Core, LogMarker, LogRecord, NewTopic, ProducerState};
 
 impl Core {
     /// Checks, lays out and creates a topic, and makes its replicas.

@@ -177,9 +177,12 @@ fn stop_listening(listener: TcpListener) {
     drop(listener);
 }
 
+/// A connection; without a ticket if a fault refuses it.
+type Accepted = (TcpStream, Option<Ticketed>);
+
 pub(super) async fn accept(shared: Arc<Shared>, broker: i32, opening: u64) {
     // Accepting and registering are one step under the lock: a crash sees the connection, or the connection sees the crash.
-    let poll = |cx: &mut Context<'_>| -> Poll<Option<io::Result<(TcpStream, Ticketed)>>> {
+    let poll = |cx: &mut Context<'_>| -> Poll<Option<io::Result<Accepted>>> {
         let mut state = shared.lock();
         let Some(door) = state.doors.get(&broker) else { return Poll::Ready(None) };
         let (stream, peer) = match ready!(door.poll_accept(opening, cx)) {
@@ -187,12 +190,18 @@ pub(super) async fn accept(shared: Arc<Shared>, broker: i32, opening: u64) {
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => return Poll::Ready(None),
         };
-        let ticketed = state.open(broker, format!("/{}", peer.ip()), None);
-        Poll::Ready(ticketed.map(|ticketed| Ok((stream, ticketed))))
+        let now = shared.now();
+        if state.rules.refuse_connection(now, broker) {
+            return Poll::Ready(Some(Ok((stream, None))));
+        }
+        let ticketed = state.open(now, broker, format!("/{}", peer.ip()), None);
+        Poll::Ready(ticketed.map(|ticketed| Ok((stream, Some(ticketed)))))
     };
     loop {
         match poll_fn(poll).await {
-            Some(Ok((stream, ticketed))) => {
+            // The system has accepted it already: closing it at once is the nearest to a refusal.
+            Some(Ok((_refused, None))) => shared.changed.notify_waiters(),
+            Some(Ok((stream, Some(ticketed)))) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(broker, %error, "cannot switch off delays of a new connection");
                 }

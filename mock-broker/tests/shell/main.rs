@@ -1,5 +1,6 @@
 //! The mock cluster from outside: raw frames over sockets and pipes, faults, the program.
 
+mod actions;
 mod binary;
 mod connections;
 mod controls;

@@ -454,10 +454,10 @@ fn one_trace_of_what_a_partition_knows_of_its_producers() {
     let mut producer = Transactional::new(Two);
     producer.write(&["a", "b"]);
     let states = producer.rig.core.producers("t", 0).unwrap();
-    assert_eq!((states[0].epoch, states[0].last_sequence, states[0].open_since), (0, Some(1), Some(0)));
+    assert_eq!((states[0].epoch, states[0].last_sequence, states[0].open_since), (0, 1, Some(0)));
     producer.end(true);
     let states = producer.rig.core.producers("t", 0).unwrap();
-    assert_eq!((states.len(), states[0].epoch, states[0].last_sequence, states[0].open_since), (1, 1, None, None));
+    assert_eq!((states.len(), states[0].epoch, states[0].last_sequence, states[0].open_since), (1, 1, -1, None));
 }
 
 #[test]
