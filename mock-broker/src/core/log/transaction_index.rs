@@ -36,10 +36,8 @@ impl TransactionIndex {
         }
         let (producer_id, offset) = (header.producer_id, header.base_offset);
         if !header.attributes.is_control() {
-            if !self.open.contains_key(&producer_id) {
-                self.open.insert(producer_id, offset);
-                self.open_at.insert(offset);
-            }
+            let first_offset = *self.open.entry(producer_id).or_insert(offset);
+            self.open_at.insert(first_offset);
             return;
         }
         let Some(marker) = marker_of(batch) else { return };
