@@ -21,7 +21,7 @@ use crate::server::{PATIENCE, Shared};
 use crate::snapshot::{Connection, Snapshot};
 
 pub use builder::MockClusterBuilder;
-pub use control::{BrokerControl, PartitionControl};
+pub use control::{BrokerControl, Direction, PartitionControl};
 pub use fault_handle::FaultHandle;
 pub use group::GroupControl;
 pub use topic::Topic;
@@ -69,8 +69,7 @@ impl MockCluster {
     /// `b1:9092,b2:9092`.
     pub fn bootstrap(&self) -> String {
         let state = self.shared().lock();
-        let addresses: Vec<_> =
-            state.brokers().iter().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
+        let addresses: Vec<_> = state.brokers().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
         addresses.join(",")
     }
 
@@ -80,20 +79,45 @@ impl MockCluster {
     /// `ConnectionRefused` if that broker is down or the cluster has been stopped; `NotFound` if no broker has this address.
     ///
     /// # Cancel safety
-    /// The connection is made when the future is first polled, and closed if it is dropped after that.
+    /// The connection is made when the future is first polled, or when the way to the broker is mended, and closed if it is
+    /// dropped after that.
     pub fn pipe(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Pipe>> + Send + 'static + use<> {
         let shared = Arc::clone(self.shared());
         let host = host.to_owned();
-        async move { shared.connect(&host, port) }
+        async move { shared.connect(&host, port).await }
     }
 
     /// All brokers, by their ids.
     pub fn brokers(&self) -> Vec<BrokerControl> {
-        let ids: Vec<i32> = self.shared().lock().brokers().iter().map(|broker| broker.id).collect();
+        let ids: Vec<i32> = self.shared().lock().brokers().map(|broker| broker.id).collect();
         ids.into_iter().map(|id| self.broker(id)).collect()
     }
 
-    /// One broker, to crash, restart or freeze it. Ids count from 1.
+    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is the next
+    /// one. Topics that are created from now on can have replicas there.
+    ///
+    /// # Panics
+    /// If there is no free port, or the cluster has been stopped.
+    pub fn add_broker(&self) -> BrokerControl {
+        self.add_broker_to(None)
+    }
+
+    /// Like [`add_broker`](Self::add_broker), with a rack.
+    ///
+    /// # Panics
+    /// If there is no free port, or the cluster has been stopped.
+    pub fn add_broker_in_rack(&self, rack: &str) -> BrokerControl {
+        self.add_broker_to(Some(rack))
+    }
+
+    fn add_broker_to(&self, rack: Option<&str>) -> BrokerControl {
+        match self.shared().add_broker(rack) {
+            Ok(id) => self.broker(id),
+            Err(error) => panic!("the mock cluster cannot have another broker: {error}"),
+        }
+    }
+
+    /// One broker, to crash, freeze or cut it off. Ids count from 1.
     ///
     /// # Panics
     /// If there is no such broker.

@@ -19,8 +19,10 @@ use crate::random::Random;
 pub(crate) mod append;
 mod broker;
 pub(crate) mod controller;
+mod elections;
 pub(crate) mod fetch_sessions;
 mod groups;
+mod liveness;
 mod log;
 pub(crate) mod offsets;
 pub(crate) mod parked;
@@ -35,13 +37,15 @@ pub(crate) mod topic_configs;
 pub(crate) mod transactions;
 mod upkeep;
 
-use broker::Broker;
+use broker::{Broker, Process};
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
 use upkeep::Upkeep;
 
+pub(crate) use elections::Following;
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
+pub(crate) use liveness::Visibility;
 pub(crate) use log::{Aborted, Log};
 pub use log::{LogMarker, LogRecord};
 pub use producers::ProducerState;
@@ -65,7 +69,26 @@ pub(crate) struct Settings {
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
     pub(crate) transactions: TransactionSettings,
+    pub(crate) replication: ReplicationSettings,
     pub(crate) logs: LogSettings,
+}
+
+/// What the brokers' configuration says about replicas.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplicationSettings {
+    /// `replica.lag.time.max.ms`
+    pub(crate) lag_time_max: Duration,
+    /// `broker.session.timeout.ms`
+    pub(crate) session_timeout: Duration,
+    /// Whether consumers are sent to a replica in their rack (`replica.selector.class`).
+    pub(crate) is_rack_aware: bool,
+}
+
+impl Default for ReplicationSettings {
+    /// Kafka's.
+    fn default() -> Self {
+        Self { lag_time_max: Duration::from_secs(30), session_timeout: Duration::from_secs(9), is_rack_aware: false }
+    }
 }
 
 /// A broker and where clients reach it.
@@ -112,10 +135,14 @@ pub(crate) struct NewTopic {
 /// The whole cluster.
 pub(crate) struct Core {
     pub(crate) settings: Settings,
+    /// When it was last told the time.
+    time: Duration,
     pub(crate) controller: Controller,
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) random: Random,
     parked: ParkedRequests,
+    /// Replicas, with their brokers, that a test keeps from following.
+    held: BTreeSet<(PartitionId, i32)>,
     upkeep: Upkeep,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
@@ -131,7 +158,9 @@ impl Core {
             controller: Controller::new(&settings, Random::new(settings.seed, 1)),
             brokers: settings.brokers.iter().map(|address| (address.id, Broker::new(address.id))).collect(),
             random: Random::new(settings.seed, 2),
+            time: Duration::ZERO,
             parked: ParkedRequests::default(),
+            held: BTreeSet::new(),
             upkeep: Upkeep::default(),
             changed: BTreeSet::new(),
             held_markers: BTreeSet::new(),
@@ -170,11 +199,17 @@ impl Core {
 
     /// Lets time pass.
     pub(crate) fn poll(&mut self, now: Duration) {
+        self.time = now;
         loop {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) && !self.expire_transaction(now) && !self.do_upkeep(now) {
+            } else if !self.expire_group(now)
+                && !self.expire_transaction(now)
+                && !self.expire_liveness(now)
+                && !self.finish_loading(now)
+                && !self.do_upkeep(now)
+            {
                 return;
             }
         }
@@ -182,9 +217,17 @@ impl Core {
 
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let of_broker = |broker: &Broker| [broker.groups.next_deadline(), broker.transactions.next_deadline()];
-        let of_brokers = self.brokers.values().flat_map(of_broker).flatten();
-        of_brokers.chain(self.parked.next_deadline()).chain(self.upkeep.next_deadline()).min()
+        let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
+        let of_brokers = awake.flat_map(|broker| {
+            let loaded = broker.loading.values().min().copied();
+            [broker.groups.next_deadline(), broker.transactions.next_deadline(), loaded]
+        });
+        of_brokers
+            .flatten()
+            .chain(self.parked.next_deadline())
+            .chain(self.next_controller_deadline())
+            .chain(self.upkeep.next_deadline())
+            .min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {

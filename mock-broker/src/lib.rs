@@ -20,8 +20,8 @@
 //! * [`MockCluster`] listens on loopback ports ([`start`](MockClusterBuilder::start)), or works without sockets
 //!   ([`start_in_memory`](MockClusterBuilder::start_in_memory)): then clients connect by [`MockCluster::pipe`], and on a paused
 //!   single-threaded runtime one seed gives one run, down to the [`trace_hash`](Journal::trace_hash).
-//! * [`BrokerControl`] crashes, restarts and freezes brokers, [`PartitionControl`] moves leaders and reads logs,
-//!   [`GroupControl`] shows members and assignments, forces a rebalance, evicts members, [`TransactionControl`] shows
+//! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers and reads
+//!   logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts members, [`TransactionControl`] shows
 //!   transactions, keeps their markers back, times them out.
 //! * [`Fault`] loses, delays, cuts and falsifies answers by rule.
 //! * [`Journal`] has the requests that came, [`MockCluster::until`] and [`MockCluster::with`] look at the state.
@@ -33,8 +33,8 @@
 //! | | |
 //! |---|---|
 //! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, CreateTopics, DeleteTopics, OffsetForLeaderEpoch, DescribeConfigs, DescribeCluster, each in every version of Kafka 4.4 |
-//! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark. Followers have a record as soon as their leader has it |
-//! | Crash | an in-sync replica leads at once, with a new epoch; logs survive. Replicas leave and join the in-sync ones at once, too |
+//! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark, truncation, unclean election, zombie leaders, reading from the closest replica. Followers have a record as soon as their leader has it, unless they are held, frozen or cut off |
+//! | Crash | an in-sync replica leads at once, with a new epoch; logs survive, unless the disk is lost. A broker that is frozen or cut off is fenced after its session, and a follower that lags leaves the in-sync ones exactly after `replica.lag.time.max.ms`; they join again at once |
 //! | Idempotence | producer ids, epochs, the window of the last five batches |
 //! | Fetch | sessions, long polls, size limits, look-ups by time and offset |
 //! | Groups | the classic protocol: both barriers, protocol vote, generations, sessions and their timeouts, static members; a group survives its coordinator, a rebalance under way does not. Groups and their offsets never expire; no limit of their size |
@@ -55,7 +55,7 @@ mod snapshot;
 
 pub use crate::core::{GroupState, LogMarker, LogRecord, ProducerState, TransactionState};
 pub use cluster::{
-    BrokerControl, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic,
+    BrokerControl, Direction, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic,
     TransactionControl,
 };
 pub use fault::{ConnectionMatch, Fault, Match};

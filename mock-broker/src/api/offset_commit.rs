@@ -131,7 +131,7 @@ fn refuse(core: &mut Core, call: &Call<'_>, request: &OffsetCommitRequest, write
     let id = core.check_coordinator(call.broker(), group)?;
     if let Writer::Transaction { id: transactional_id, identity } = writer {
         let joining = if call.version() >= 5 { Joining::Add } else { Joining::Verify };
-        let joined = core.join_transaction(call.now, transactional_id, *identity, id, joining);
+        let joined = core.join_transaction(call.now, call.broker(), transactional_id, *identity, id, joining);
         joined.map_err(|code| txn_offset_commit::translate(call.version(), code))?;
     }
     let is_transactional = matches!(writer, Writer::Transaction { .. });

@@ -1,6 +1,9 @@
 //! What a test does to a transaction, and what it sees of it. IO.
 
+use std::time::Duration;
+
 use super::{MockCluster, expect_done};
+use crate::core::offsets::TRANSACTIONS_TOPIC;
 use crate::core::{Core, TransactionDescription, TransactionState};
 
 /// The transactions of one transactional id of a [`MockCluster`], as their coordinator sees them now. Nobody need have used
@@ -63,6 +66,19 @@ impl TransactionControl {
     /// Writes the markers that were kept back, and keeps no more back.
     pub fn release_markers(&self) {
         self.cluster.shared().change(|state, now| state.core.hold_markers(now, &self.id, false));
+    }
+
+    /// Makes another in-sync broker the coordinator, which first has to read the transactions' records for this long and answers
+    /// `COORDINATOR_LOAD_IN_PROGRESS` meanwhile. All transactional ids with the same partition of `__transaction_state` move with
+    /// it. Nothing happens if the broker is the coordinator already.
+    ///
+    /// # Panics
+    /// If no client has looked for a coordinator yet, or that broker is down or not in sync.
+    #[track_caller]
+    pub fn move_coordinator(&self, broker: i32, loading: Duration) {
+        let key = (TRANSACTIONS_TOPIC, self.id.as_str());
+        let moved = self.cluster.shared().change(|state, now| state.core.move_coordinator(now, key, broker, loading));
+        expect_done(moved, || format!("make broker {broker} the coordinator of transactional id {}", self.id));
     }
 
     /// Aborts the transaction as if its time were up (`transaction.timeout.ms`): its producer is fenced.

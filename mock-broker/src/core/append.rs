@@ -298,9 +298,10 @@ impl Core {
         if replica.role.leader != broker {
             return Err(not_leader());
         }
-        let Some(topic) = self.controller.topic_by_id(id.topic) else { return Err(not_leader()) };
+        let view = self.view(broker);
+        let Some(topic) = view.topic_by_id(id.topic) else { return Err(not_leader()) };
         let insync = replica.role.isr.len();
-        let wanted = self.controller.min_insync(id);
+        let wanted = view.min_insync(id);
         if acks == -1 && insync < wanted {
             let message = format_args!("{insync} replicas are in sync, fewer than the {wanted} that are required");
             return Err(reject(ErrorCode::NOT_ENOUGH_REPLICAS, message));

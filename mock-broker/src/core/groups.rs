@@ -14,6 +14,7 @@ use milena_protocol::messages::leave_group::MemberIdentity;
 use milena_protocol::messages::offset_commit::OffsetCommitRequest;
 use milena_protocol::messages::sync_group::SyncGroupRequest;
 
+use super::broker::Process;
 use super::controller::PartitionId;
 use super::offsets::OFFSETS_TOPIC;
 use super::parked::Parked;
@@ -115,10 +116,11 @@ impl Core {
     /// Where the group's records are, if this broker coordinates it.
     ///
     /// # Errors
-    /// NOT_COORDINATOR if it does not.
+    /// NOT_COORDINATOR if it does not, COORDINATOR_LOAD_IN_PROGRESS if it cannot yet.
     pub(crate) fn check_coordinator(&self, broker: i32, group: &str) -> Result<PartitionId, ErrorCode> {
         let id = self.partition_for_key(OFFSETS_TOPIC, group).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let broker = self.brokers.get(&broker).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        broker.check_loaded(id)?;
         if broker.groups.partitions.contains(&id.index) { Ok(id) } else { Err(ErrorCode::NOT_COORDINATOR) }
     }
 
@@ -339,7 +341,8 @@ impl Core {
         let first = |(broker, groups): (i32, &Groups)| {
             groups.deadlines.first().map(|(deadline, id)| (*deadline, broker, id.clone()))
         };
-        let next = self.brokers.values().filter_map(|broker| first((broker.id, &broker.groups))).min();
+        let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
+        let next = awake.filter_map(|broker| first((broker.id, &broker.groups))).min();
         let Some((_, broker, id)) = next.filter(|(deadline, ..)| *deadline <= now) else { return false };
         self.with_group(now, broker, &id, |group, effects| group.expire(now, effects)) == Some(true)
     }
@@ -351,8 +354,9 @@ impl Core {
         }
         let delay = self.settings.groups.initial_rebalance_delay;
         let mut effects = Effects::default();
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_up()) {
             match (broker.leads(id), broker.groups.partitions.contains(&id.index)) {
+                (true, false) if broker.loading.contains_key(&id) => {}
                 (true, false) => {
                     broker.groups.partitions.insert(id.index);
                     let records = broker.replicas.get(&id).map(|replica| read(&replica.log)).unwrap_or_default();
@@ -372,7 +376,7 @@ impl Core {
     /// The topic of the groups' records is gone, and the groups with it.
     pub(super) fn forget_groups(&mut self, now: Duration) {
         let mut effects = Effects::default();
-        for broker in self.brokers.values_mut() {
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_in_touch()) {
             let groups = std::mem::take(&mut broker.groups);
             groups.by_id.into_values().for_each(|coordinated| coordinated.group.dismiss(&mut effects));
         }

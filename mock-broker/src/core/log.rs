@@ -180,6 +180,11 @@ impl Log {
         true
     }
 
+    /// The next record gets this offset, if not a later one: nothing is left of those before it.
+    pub(crate) fn extend_to(&mut self, end: i64) {
+        self.end = self.end.max(end);
+    }
+
     /// Where the log would start without its first `excess` bytes.
     pub(crate) fn start_without(&self, excess: u64) -> i64 {
         let kept_from = self.start_position().saturating_add(excess);

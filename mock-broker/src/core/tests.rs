@@ -7,6 +7,7 @@ mod crashes;
 mod groups;
 mod offsets;
 mod produce;
+mod replication;
 mod retention;
 mod rig;
 mod sessions;

@@ -30,7 +30,7 @@ impl Core {
         let Some(topic) = self.controller.topic(name) else { return };
         let (rules, ids) = (topic.log_rules, topic.partition_ids().map(|(id, _)| id).collect::<Vec<_>>());
         for id in ids {
-            for broker in self.brokers.values_mut() {
+            for broker in self.brokers.values_mut().filter(|broker| broker.is_in_touch()) {
                 if let Some(replica) = broker.replicas.get_mut(&id) {
                     replica.log.set_rules(rules);
                 }

@@ -130,6 +130,7 @@ pub(crate) struct AppendRules {
     /// `None` keeps the producer's.
     pub(crate) compression: Option<Compression>,
     pub(crate) min_insync_replicas: usize,
+    pub(crate) elects_uncleanly: bool,
 }
 
 /// What a topic says about its segments, and about which records may go. Read once.
@@ -238,6 +239,7 @@ impl TopicConfigs {
                 name => Compression::from_name(name),
             },
             min_insync_replicas: self.size("min.insync.replicas"),
+            elects_uncleanly: self.text("unclean.leader.election.enable").eq_ignore_ascii_case("true"),
         }
     }
 }

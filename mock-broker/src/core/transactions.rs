@@ -16,6 +16,7 @@ use std::time::Duration;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnTopic;
 
+use super::broker::Process;
 use super::controller::PartitionId;
 use super::offsets::TRANSACTIONS_TOPIC;
 use super::parked::{Parked, Wait};
@@ -175,6 +176,7 @@ impl Core {
     fn check_transaction_coordinator(&self, broker: i32, transactional_id: &str) -> Result<PartitionId, ErrorCode> {
         let id = self.partition_for_key(TRANSACTIONS_TOPIC, transactional_id).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let broker = self.brokers.get(&broker).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        broker.check_loaded(id)?;
         if broker.transactions.partitions.contains_key(&id.index) { Ok(id) } else { Err(ErrorCode::NOT_COORDINATOR) }
     }
 
@@ -192,10 +194,10 @@ impl Core {
     /// A producer id that nobody has had.
     ///
     /// # Errors
-    /// COORDINATOR_LOAD_IN_PROGRESS if there is none left.
+    /// COORDINATOR_LOAD_IN_PROGRESS if the broker has none left, and does not reach the controller.
     pub(crate) fn new_producer_id(&mut self, broker: i32) -> Result<i64, ErrorCode> {
         let broker = self.brokers.get_mut(&broker).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-        if broker.producer_ids.is_empty() {
+        if broker.producer_ids.is_empty() && broker.is_in_touch() {
             broker.producer_ids = self.controller.take_producer_ids();
         }
         broker.producer_ids.next().ok_or(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
@@ -321,17 +323,21 @@ impl Core {
     pub(crate) fn join_transaction(
         &mut self,
         now: Duration,
+        leader: i32,
         transactional_id: &str,
         identity: Identity,
         id: PartitionId,
         joining: Joining,
     ) -> Result<(), ErrorCode> {
-        let coordinator = self.transaction_coordinator(transactional_id);
-        if !self.controller.is_up(coordinator) {
-            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        }
-        let topic = self.controller.topic_by_id(id.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let view = self.view(leader);
+        let kept = self.partition_for_key(TRANSACTIONS_TOPIC, transactional_id).and_then(|id| view.partition(id));
+        let coordinator = kept.map(|state| state.leader).filter(|leader| *leader >= 0);
+        let coordinator = coordinator.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let topic = view.topic_by_id(id.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let partition = (topic.name.clone(), id.index);
+        if !self.reaches(leader, coordinator) {
+            return Err(ErrorCode::NETWORK_EXCEPTION);
+        }
         self.join_at_coordinator(now, coordinator, transactional_id, identity, &[partition].into(), joining)
     }
 
@@ -443,7 +449,8 @@ impl Core {
         let first = |(broker, transactions): (i32, &Transactions)| {
             transactions.deadlines.first().map(|(deadline, id)| (*deadline, broker, id.clone()))
         };
-        let next = self.brokers.values().filter_map(|broker| first((broker.id, &broker.transactions))).min();
+        let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
+        let next = awake.filter_map(|broker| first((broker.id, &broker.transactions))).min();
         let Some((_, broker, id)) = next.filter(|(deadline, ..)| *deadline <= now) else { return false };
         if let Err(code) = self.abort(now, broker, &id) {
             tracing::warn!(transactional_id = id, %code, "a transaction that takes too long is not aborted");
@@ -475,8 +482,9 @@ impl Core {
     fn load_transactions(&mut self, now: Duration, id: PartitionId) {
         let wall_start_ms = self.settings.wall_start_ms;
         let mut orphans = Vec::new();
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
-            let leads = broker.replicas.get(&id).filter(|replica| replica.role.leader == broker.id);
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_up()) {
+            let is_loaded = !broker.loading.contains_key(&id);
+            let leads = broker.replicas.get(&id).filter(|replica| is_loaded && replica.role.leader == broker.id);
             let elected = leads.map(|replica| replica.role.leader_epoch);
             if broker.transactions.partitions.get(&id.index).copied() == elected {
                 continue;

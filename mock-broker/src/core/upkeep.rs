@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 
+use super::broker::Process;
 use super::controller::{PartitionId, is_internal};
 use super::replica::Replica;
 use super::{Core, Log};
@@ -144,7 +145,7 @@ impl Core {
     }
 
     fn for_each_live_replica(&mut self, id: PartitionId, mut act: impl FnMut(&mut Replica)) {
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.process == Process::Running) {
             if let Some(replica) = broker.replicas.get_mut(&id) {
                 act(replica);
             }

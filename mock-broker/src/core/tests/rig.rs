@@ -16,7 +16,8 @@ use milena_protocol::primitives::Records;
 use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
 use crate::core::{
-    BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, Settings, Ticket, TransactionSettings,
+    BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, ReplicationSettings, Settings, Ticket,
+    TransactionSettings,
 };
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
@@ -49,6 +50,7 @@ pub(super) fn settings() -> Settings {
             initial_rebalance_delay: Duration::ZERO,
         },
         transactions: TransactionSettings::default(),
+        replication: ReplicationSettings { is_rack_aware: true, ..Default::default() },
         logs: LogSettings::default(),
     }
 }

@@ -30,6 +30,11 @@ impl Core {
         id.and_then(|id| self.controller.partition(id)).map_or(-1, |state| state.leader)
     }
 
+    /// Whether a request of one broker gets to another one, or to itself.
+    pub(super) fn reaches(&self, from: i32, to: i32) -> bool {
+        from == to && self.is_up(to) || self.is_in_touch(from) && self.is_in_touch(to)
+    }
+
     /// As its coordinator knows it; `None` if nobody has used it yet, or nobody coordinates it.
     pub(crate) fn transaction(&self, transactional_id: &str) -> Option<TransactionDescription> {
         let coordinator = self.transaction_coordinator(transactional_id);

@@ -8,7 +8,9 @@ use milena_protocol::ErrorCode;
 use super::transaction::{End, Transaction};
 use super::{Identity, Pending, TopicPartition};
 use crate::core::Core;
+use crate::core::broker::Process;
 use crate::core::controller::PartitionId;
+use crate::core::replica::Replica;
 
 /// A partition's marker on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,9 @@ pub(super) fn of(transaction: &Transaction) -> BTreeMap<TopicPartition, Marker> 
 impl Core {
     /// Takes a transaction as far as its replicas let it.
     pub(super) fn advance(&mut self, now: Duration, broker: i32, transactional_id: &str) {
+        if self.brokers.get(&broker).is_none_or(|broker| broker.process != Process::Running) {
+            return;
+        }
         while self.settle_state(now, broker, transactional_id) || self.finish(now, broker, transactional_id) {}
     }
 
@@ -68,7 +73,7 @@ impl Core {
         let markers = self.coordinated(broker, transactional_id).map(|coordinated| coordinated.markers.clone());
         let mut left = BTreeMap::new();
         for (partition, marker) in markers.unwrap_or_default() {
-            if let Some(marker) = self.bring_marker(now, &partition, marker, transaction.identity(), record) {
+            if let Some(marker) = self.bring_marker(now, broker, &partition, marker, transaction.identity(), record) {
                 left.insert(partition, marker);
             }
         }
@@ -95,25 +100,30 @@ impl Core {
     fn bring_marker(
         &mut self,
         now: Duration,
+        coordinator: i32,
         partition: &TopicPartition,
         marker: Marker,
         identity: Identity,
         record: (&[u8], &[u8]),
     ) -> Option<Marker> {
-        if let Marker::Written { id, leader, leader_epoch, end } = marker {
+        if let Marker::Written { id, leader, leader_epoch, end } = marker
+            && self.reaches(coordinator, leader)
+        {
             let replica = self.brokers.get(&leader).and_then(|broker| broker.replicas.get(&id));
-            let same = |leads_in: &i32| *leads_in == leader_epoch;
-            match replica.filter(|replica| replica.role.leader == leader && same(&replica.role.leader_epoch)) {
+            let leads = |replica: &&Replica| (replica.role.leader, replica.role.leader_epoch) == (leader, leader_epoch);
+            match replica.filter(leads) {
                 Some(replica) if replica.high_watermark >= end => return None,
-                Some(_) if self.controller.is_up(leader) => return Some(marker),
+                Some(_) => return Some(marker),
                 // A new leader may lack it.
-                Some(_) | None => {}
+                None => {}
             }
         }
+        let view = self.view(coordinator);
         // Who wants to know of a deleted topic how a transaction ended?
-        let id = self.partition_id(&partition.0, partition.1)?;
-        let leader = self.controller.partition(id)?.leader;
-        if !self.controller.is_up(leader) {
+        let topic = view.topic(&partition.0)?;
+        let leader = topic.partition(partition.1)?.leader;
+        let id = PartitionId { topic: topic.id, index: partition.1 };
+        if !self.reaches(coordinator, leader) {
             return Some(Marker::Unwritten);
         }
         match self.append_marker(now, leader, id, identity, record) {

@@ -44,6 +44,7 @@ pub(in crate::fault) fn cluster() -> Core {
         wall_start_ms: 0,
         offsets_partitions: 1,
         transactions: TransactionSettings::default(),
+        replication: Default::default(),
         logs: LogSettings::default(),
         groups: GroupSettings {
             min_session_timeout: Duration::ZERO,
