@@ -14,7 +14,10 @@ use crate::core::{Core, Origin, Outcome, Ticket};
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 mod api_versions;
+mod create_partitions;
 mod create_topics;
+mod delete_groups;
+pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -23,6 +26,7 @@ pub(crate) mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
 mod leave_group;
@@ -30,6 +34,7 @@ mod list_groups;
 mod list_offsets;
 mod metadata;
 pub(crate) mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
@@ -90,6 +95,7 @@ macro_rules! each_api {
         api_versions::ApiVersionsRequest
         create_topics::CreateTopicsRequest
         delete_topics::DeleteTopicsRequest
+        delete_records::DeleteRecordsRequest
         init_producer_id::InitProducerIdRequest
         offset_for_leader_epoch::OffsetForLeaderEpochRequest
         add_partitions_to_txn::AddPartitionsToTxnRequest
@@ -97,6 +103,10 @@ macro_rules! each_api {
         end_txn::EndTxnRequest
         txn_offset_commit::TxnOffsetCommitRequest
         describe_configs::DescribeConfigsRequest
+        create_partitions::CreatePartitionsRequest
+        delete_groups::DeleteGroupsRequest
+        incremental_alter_configs::IncrementalAlterConfigsRequest
+        offset_delete::OffsetDeleteRequest
         describe_cluster::DescribeClusterRequest
         }
     };

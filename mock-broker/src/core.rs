@@ -266,6 +266,9 @@ impl Core {
                 api::offset_commit::check(self, &call, pending, is_expired).map_err(Wait::OffsetCommit)
             }
             waits @ (Wait::Group | Wait::Transaction(_)) => Err(waits),
+            Wait::DeleteRecords(pending) => {
+                api::delete_records::check(self, &call, pending, is_expired).map_err(Wait::DeleteRecords)
+            }
         };
         match result {
             Ok(outcome) => self.resolve(ticket, outcome),
