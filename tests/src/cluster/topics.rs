@@ -7,6 +7,7 @@ use bytes::Bytes;
 use milena_protocol::ErrorCode;
 use milena_protocol::api::Request;
 use milena_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
 use milena_protocol::records::Batches;
@@ -17,6 +18,7 @@ use crate::eventually::eventually;
 
 const METADATA: i16 = 9;
 const CREATE_TOPICS: i16 = 5;
+const ELECT_LEADERS: i16 = 2;
 /// The last version that names topics.
 const FETCH: i16 = 12;
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -68,7 +70,12 @@ impl TestCluster {
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 20_000, validate_only: false };
-        let answer = self.ask_any(async |address| ask(address, CREATE_TOPICS, &request).await).await;
+        let answer = self.ask_any(async |address| {
+            let answer = ask(address, CREATE_TOPICS, &request).await?;
+            let refused = answer.topics.iter().any(|topic| topic.error_code == ErrorCode::NOT_CONTROLLER);
+            if refused { Err(io::Error::other("it is not the controller")) } else { Ok(answer) }
+        });
+        let answer = answer.await;
         let topic = &answer.topics[0];
         assert_eq!(topic.error_code, ErrorCode::NONE, "creating {name}: {:?}", topic.error_message);
         eventually(&format!("every broker to know the leaders of {name}"), async || {
@@ -106,11 +113,15 @@ impl TestCluster {
             Kind::Mock(cluster) => cluster.partition(topic, partition).elect(next),
             Kind::Real(_) => self.prefer(topic, partition, next, &known.replica_nodes).await,
         }
+        let is_real = self.is_real();
         eventually(&format!("every broker to know that {topic}-{partition} is led by {next}"), async || {
             for address in self.bootstrap().split(',') {
                 let known = partitions_of(address, topic).await.ok()?;
                 let leader = known.iter().find(|known| known.partition_index == partition)?.leader_id;
                 if leader != next {
+                    if is_real {
+                        self.elect_preferred(topic, partition).await;
+                    }
                     return None;
                 }
             }
@@ -120,10 +131,9 @@ impl TestCluster {
         next
     }
 
-    /// Puts a replica first in the list of replicas, then elects that one.
+    /// Puts a replica first in the list of replicas.
     async fn prefer(&self, topic: &str, partition: i32, next: i32, replicas: &[i32]) {
         const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
-        const ELECT_LEADERS: i16 = 43;
         let mut body = 20_000_i32.to_be_bytes().to_vec();
         body.extend(one_partition(topic));
         body.extend(partition.to_be_bytes());
@@ -134,15 +144,15 @@ impl TestCluster {
         let code =
             self.ask_any(async |address| ask_by_hand(address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await).await;
         assert_eq!(code, 0, "alter the replicas of {topic}-{partition}");
+    }
 
-        let mut body = vec![0]; // the preferred one
-        body.extend(one_partition(topic));
-        body.extend(partition.to_be_bytes());
-        body.push(0); // tags of the topic
-        body.extend(20_000_i32.to_be_bytes());
-        body.push(0); // tags of the request
-        let code = self.ask_any(async |address| ask_by_hand(address, ELECT_LEADERS, 2, &body).await).await;
-        assert_eq!(code, 0, "elect a leader of {topic}-{partition}");
+    /// Asks every broker, as only the controller of a cluster with ZooKeeper does it; whether it was done is seen in the metadata.
+    async fn elect_preferred(&self, topic: &str, partition: i32) {
+        let topics = vec![TopicPartitions { topic: topic.to_owned(), partitions: vec![partition] }];
+        let request = ElectLeadersRequest { topic_partitions: Some(topics), timeout_ms: 20_000, ..Default::default() };
+        for address in self.bootstrap().split(',') {
+            drop(ask(address, ELECT_LEADERS, &request).await);
+        }
     }
 
     /// All records of a partition that are in the log for good, oldest first, in the leader's own words.
