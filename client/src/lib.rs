@@ -78,7 +78,7 @@ pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};
 pub use consumer::{
     Assignments, Assignor, AssignorError, Batch, CommitPolicy, Consumer, ConsumerBuilder, ConsumerControl,
     ConsumerEvent, ConsumerRecord, Headers, Iter, Member, Offsets, Owned, Position, Rebalance, RebalanceListener,
-    RebalanceReason, RecordStream, RecordView, Topics,
+    RebalanceProtocol, RebalanceReason, RecordStream, RecordView, Topics,
 };
 pub use error::{Error, ErrorKind, Result, Written};
 pub use milena_protocol::{ApiKey, ErrorCode};

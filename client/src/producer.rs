@@ -84,7 +84,8 @@ pub struct CloseReport {
 pub enum TryEnqueueError {
     /// `buffer.memory` is full. Nothing was enqueued; try later, or wait with [`Producer::enqueue`].
     Full,
-    /// The topic's partitions are not known yet. They are being asked for.
+    /// The topic's partitions are not known yet. They are being asked for. A topic that does not exist gives this too, for it may
+    /// appear; [`Producer::enqueue`] says after ten seconds that it does not.
     TopicNotLoaded,
     /// The record cannot be sent.
     Rejected(Error),

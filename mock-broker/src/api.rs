@@ -12,7 +12,10 @@ use milena_protocol::primitives::{DecodeError, Decoder};
 use crate::core::{Core, Origin, Outcome, Ticket};
 
 mod api_versions;
+mod create_partitions;
 mod create_topics;
+mod delete_groups;
+pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -20,6 +23,7 @@ mod describe_groups;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 pub(crate) mod join_group;
 mod leave_group;
@@ -27,6 +31,7 @@ mod list_groups;
 mod list_offsets;
 mod metadata;
 pub(crate) mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
@@ -66,7 +71,41 @@ enum Answer<T> {
     Close,
 }
 
-/// One line an API: it is decoded, handed to its file, and advertised.
+/// Every API that is served. Each has its line here, its file, and its `Subject` in `fault/subject`.
+macro_rules! each_api {
+    ($callback:ident) => {
+        $callback! {
+        produce::ProduceRequest
+        fetch::FetchRequest
+        list_offsets::ListOffsetsRequest
+        metadata::MetadataRequest
+        offset_commit::OffsetCommitRequest
+        offset_fetch::OffsetFetchRequest
+        find_coordinator::FindCoordinatorRequest
+        join_group::JoinGroupRequest
+        heartbeat::HeartbeatRequest
+        leave_group::LeaveGroupRequest
+        sync_group::SyncGroupRequest
+        describe_groups::DescribeGroupsRequest
+        list_groups::ListGroupsRequest
+        api_versions::ApiVersionsRequest
+        create_topics::CreateTopicsRequest
+        delete_topics::DeleteTopicsRequest
+        delete_records::DeleteRecordsRequest
+        init_producer_id::InitProducerIdRequest
+        offset_for_leader_epoch::OffsetForLeaderEpochRequest
+        describe_configs::DescribeConfigsRequest
+        create_partitions::CreatePartitionsRequest
+        delete_groups::DeleteGroupsRequest
+        incremental_alter_configs::IncrementalAlterConfigsRequest
+        offset_delete::OffsetDeleteRequest
+        describe_cluster::DescribeClusterRequest
+        }
+    };
+}
+pub(crate) use each_api;
+
+/// Each API is decoded, handed to its file, and advertised.
 macro_rules! served {
     ($($module:ident :: $request:ident)*) => {
         /// The APIs that clients may use, in the order of their keys.
@@ -84,27 +123,11 @@ macro_rules! served {
     };
 }
 
-served! {
-    produce::ProduceRequest
-    fetch::FetchRequest
-    list_offsets::ListOffsetsRequest
-    metadata::MetadataRequest
-    offset_commit::OffsetCommitRequest
-    offset_fetch::OffsetFetchRequest
-    find_coordinator::FindCoordinatorRequest
-    join_group::JoinGroupRequest
-    heartbeat::HeartbeatRequest
-    leave_group::LeaveGroupRequest
-    sync_group::SyncGroupRequest
-    describe_groups::DescribeGroupsRequest
-    list_groups::ListGroupsRequest
-    api_versions::ApiVersionsRequest
-    create_topics::CreateTopicsRequest
-    delete_topics::DeleteTopicsRequest
-    init_producer_id::InitProducerIdRequest
-    offset_for_leader_epoch::OffsetForLeaderEpochRequest
-    describe_configs::DescribeConfigsRequest
-    describe_cluster::DescribeClusterRequest
+each_api!(served);
+
+/// Whether clients may use this version of an API.
+pub(crate) fn is_served(api: ApiKey, version: i16) -> bool {
+    SERVED.iter().any(|(key, versions)| *key == api && versions.contains(version))
 }
 
 /// Handles a request frame (without its length prefix). `None` if the request was parked.
@@ -113,24 +136,23 @@ pub(crate) fn serve(core: &mut Core, now: Duration, origin: &Origin, ticket: Tic
     let header = match RequestHeader::decode(&mut input) {
         Ok(header) => header,
         Err(error) => {
-            tracing::debug!(%error, connection = origin.connection, "closing: the request has no header");
+            tracing::warn!(%error, broker = origin.broker, connection = origin.connection, "closing: the request has no header");
             return Some(Outcome::Close);
         }
     };
     let call = Call { now, origin, ticket, header: &header };
-    let versions = SERVED.iter().find(|(key, _)| *key == header.api_key).map(|(_, versions)| *versions);
-    if !versions.is_some_and(|versions| versions.contains(header.api_version)) {
+    if !is_served(header.api_key, header.api_version) {
         if header.api_key == ApiKey::API_VERSIONS {
             return Some(api_versions::unsupported(&call));
         }
         let (api, version, connection) = (header.api_key, header.api_version, origin.connection);
-        tracing::debug!(%api, version, connection, "closing: the API or its version is not served");
+        tracing::warn!(%api, version, connection, "closing: the API or its version is not served");
         return Some(Outcome::Close);
     }
     match dispatch(core, &call, &mut input) {
         Ok(outcome) => outcome,
         Err(error) => {
-            tracing::debug!(%error, connection = origin.connection, "closing: the request cannot be read");
+            tracing::warn!(api = %header.api_key, version = header.api_version, %error, connection = origin.connection, "closing: the request cannot be read");
             Some(Outcome::Close)
         }
     }

@@ -8,6 +8,10 @@ use bytes::Bytes;
 
 use crate::primitives::{DecodeError, Decoder, EncodeError, Encoder, Wire};
 
+mod sticky;
+
+pub use self::sticky::{CooperativeStickyUserData, StickyUserData};
+
 /// The highest version that is known here.
 const HIGHEST: i16 = 3;
 

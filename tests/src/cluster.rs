@@ -79,12 +79,16 @@ impl TestCluster {
     /// For tests that leave the brokers alone. On a real Kafka all of a test process share one cluster, so topics and
     /// groups need [`unique`](Self::unique) names; a mock cluster is new each time.
     pub async fn shared() -> Self {
+        Self::shared_with(Settings::default()).await
+    }
+
+    /// Like [`shared`](Self::shared), for tests that all want the same settings of a real Kafka.
+    pub async fn shared_with(settings: Settings) -> Self {
         static SHARED: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
         let kind = match choice() {
             Choice::Mock => Kind::Mock(mock(1).await),
             choice @ (Choice::Real | Choice::Testcontainers) => {
-                let start =
-                    async || Kafka::start(choice, Settings::default()).await.map(Arc::new).map_err(|e| e.to_string());
+                let start = async || Kafka::start(choice, settings).await.map(Arc::new).map_err(|e| e.to_string());
                 match SHARED.get_or_init(start).await {
                     Ok(cluster) => Kind::Real(Arc::clone(cluster)),
                     Err(error) => panic!("{error}"),

@@ -48,6 +48,8 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
     let mut attempts = Attempts::new(cluster, &group, &doing, deadline);
     let mut unknown = UnknownTopics { asked_for, topics: BTreeMap::new() };
     let mut failed: Option<Error> = None;
+    // What the coordinator said of partitions whose member it does not take for one; it may, under another generation.
+    let mut disowned: BTreeMap<TopicPartition, Error> = BTreeMap::new();
     loop {
         let broker = match attempts.coordinator().await {
             Ok(broker) => broker,
@@ -57,7 +59,8 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
             return Err(Error::closed("consumer"));
         }
         let committer = shared.committer(&mut offsets, |error| {
-            failed.get_or_insert(error);
+            let said = error.topic_partition().and_then(|partition| disowned.remove(partition));
+            failed.get_or_insert(said.unwrap_or(error));
         });
         offsets.retain(|offset| match recreated(cluster, offset) {
             Some(error) => {
@@ -111,6 +114,15 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
                 continue;
             }
             let error = refused(&group, broker, &offset, code, &committer);
+            if let (Committer::Member(identity), true) = (&committer, is_about_member(code)) {
+                shared.on_refused_commit(identity, code);
+                if code != ErrorCode::FENCED_INSTANCE_ID {
+                    disowned.insert(offset.partition.clone(), error.clone());
+                    again = Some(error);
+                    left.push(offset);
+                    continue;
+                }
+            }
             if is_unknown(code) {
                 match unknown.is_hopeless(cluster, &offset.partition) {
                     true => unknown.give_up(error, &mut failed),
@@ -131,7 +143,11 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
             cluster.request_refresh();
         }
         match again.or(not_known) {
-            Some(error) => attempts.on_failed(broker, error).map_err(|error| failed.take().unwrap_or(error))?,
+            Some(error) => {
+                attempts
+                    .on_failed(broker, error.with_retriable(true))
+                    .map_err(|error| failed.take().unwrap_or(error))?;
+            }
             None => return failed.map_or(Ok(()), Err),
         }
         offsets = left;
@@ -167,6 +183,18 @@ impl UnknownTopics {
             warn!(%error, "an offset that is done is not committed");
         }
     }
+}
+
+/// Whether the coordinator objects to the member rather than to the offset. The membership decides what that means: while a
+/// cooperative member keeps its partitions over a rebalance, it may commit again as soon as that is over.
+fn is_about_member(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::REBALANCE_IN_PROGRESS
+            | ErrorCode::FENCED_INSTANCE_ID
+    )
 }
 
 fn is_unknown(code: ErrorCode) -> bool {

@@ -38,9 +38,9 @@ type Replies<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 /// Something that the member waited for.
 pub(super) enum Event {
     Coordinator(Result<i32>),
-    Joined(Result<JoinGroupResponse>),
+    Joined(u64, Result<JoinGroupResponse>),
     Divided(i32, Topics, Result<Vec<SyncGroupRequestAssignment>>),
-    Synced(Result<SyncGroupResponse>),
+    Synced(u64, Result<SyncGroupResponse>),
     Beat(u64, Result<ErrorCode>),
     /// The last commit of the handover with this number.
     Committed(u64, Result<()>),
@@ -56,6 +56,8 @@ pub(crate) struct GroupMember {
     topics: BTreeSet<Arc<str>>,
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
+    /// The attempt to join whose JoinGroup or SyncGroup waits there.
+    parked: Option<u64>,
     replies: Replies<Event>,
     /// How many of the replies are answers to LeaveGroup, and how many of last commits.
     leaving: usize,
@@ -107,6 +109,7 @@ impl GroupMember {
             membership: Membership::new(membership, topics.clone(), net.fork_entropy()),
             topics,
             connection: None,
+            parked: None,
             replies: Replies::new(),
             leaving: 0,
             committing: 0,
@@ -175,11 +178,17 @@ impl GroupMember {
     pub(super) fn on_event(&mut self, event: Event, now: Time) {
         match event {
             Event::Coordinator(found) => self.membership.on_coordinator(found, now),
-            Event::Joined(answer) => self.membership.on_join(answer, now),
+            Event::Joined(attempt, answer) => {
+                self.parked.take_if(|parked| *parked == attempt);
+                self.membership.on_join(attempt, answer, now);
+            }
             Event::Divided(generation, topics, outcome) => {
                 self.membership.on_divided(generation, topics, outcome, now);
             }
-            Event::Synced(answer) => self.membership.on_sync(answer, now),
+            Event::Synced(attempt, answer) => {
+                self.parked.take_if(|parked| *parked == attempt);
+                self.membership.on_sync(attempt, answer, now);
+            }
             Event::Beat(number, answer) => self.membership.on_heartbeat(number, answer, now),
             Event::Committed(number, outcome) => self.on_last_commit(number, outcome, now),
             Event::Listened(error) => self.on_listened(error),
@@ -249,10 +258,10 @@ impl GroupMember {
             state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
-            (application, state.member.refused.take(), state.member.closing, state.member.topics.take())
+            (application, std::mem::take(&mut state.member.refused), state.member.closing, state.member.topics.take())
         };
         self.membership.on_application(application, now);
-        if let Some((Committer::Member(identity), code)) = refused {
+        for (identity, code) in refused {
             self.membership.on_commit_error(&identity, code, now);
         }
         if let Some(topics) = topics {
@@ -266,7 +275,7 @@ impl GroupMember {
             if let Some(handover) = &mut self.handover {
                 handover.deadline = handover.deadline.min(closing.deadline);
             }
-            self.membership.close(closing.departure, closing.deadline, now);
+            self.membership.close(closing.departure, closing.deadline);
         }
     }
 
@@ -280,32 +289,46 @@ impl GroupMember {
                 }
                 self.reply(async move { Event::Coordinator(cluster.coordinator(&group).await) });
             }
-            Action::Join { broker, timeout, request } => {
+            Action::Join { broker, timeout, attempt, request } => {
                 self.resting = false;
+                if self.parked.replace(attempt).is_some() {
+                    // Nothing is answered behind what waits there.
+                    self.disconnect();
+                }
                 debug!(group = %self.group, broker, "joining");
                 let answer = self.call::<JoinGroupRequest>(broker, timeout, request);
-                self.reply(async move { Event::Joined(answer.await) });
+                self.reply(async move { Event::Joined(attempt, answer.await) });
             }
             Action::Divide { generation, division } => {
                 let cluster = self.shared.cluster.clone();
                 self.reply(divide(cluster, generation, division));
             }
-            Action::Sync { broker, timeout, request } => {
+            Action::Sync { broker, timeout, attempt, request } => {
+                self.parked = Some(attempt);
                 let answer = self.call::<SyncGroupRequest>(broker, timeout, request);
-                self.reply(async move { Event::Synced(answer.await) });
+                self.reply(async move { Event::Synced(attempt, answer.await) });
             }
             Action::Heartbeat { broker, timeout, number, request } => {
-                let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
-                self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+                let cluster = self.shared.cluster.clone();
+                if self.parked.is_some() {
+                    self.reply(async move {
+                        let answer = cluster.call::<HeartbeatRequest>(broker, timeout, move |_| request).await;
+                        Event::Beat(number, answer.map(|answer| answer.body.error_code))
+                    });
+                } else {
+                    let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
+                    self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+                }
             }
             Action::Leave { broker, timeout, request } => {
                 self.leave(broker, timeout, request);
             }
             Action::Revoke { partitions, reason, deadline } => {
                 info!(group = %self.group, ?reason, "giving up {} partitions", partitions.len());
-                self.shared.lock().assignment.begin_to_end();
+                self.shared.lock().assignment.begin_to_end(&partitions);
                 self.handovers += 1;
-                self.handover = Some(Handover { number: self.handovers, deadline, committing: false });
+                let (number, partitions_too) = (self.handovers, partitions.clone());
+                self.handover = Some(Handover { number, partitions: partitions_too, deadline, committing: false });
                 self.listening.hurry(deadline);
                 self.listening.call(Call { told: Told::Revoked, partitions, reason, deadline });
             }
@@ -328,9 +351,12 @@ impl GroupMember {
             }
             Action::Lost { partitions, reason } => {
                 warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
-                self.shared.lock().assignment.end_all();
+                self.shared.lock().assignment.end(&partitions);
                 let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
-                if self.handover.take().is_none() {
+                // Who was told that they are revoked has heard enough of them.
+                let revoked = self.handover.take().map_or(Vec::new(), |handover| handover.partitions);
+                let partitions: Vec<_> = partitions.into_iter().filter(|lost| !revoked.contains(lost)).collect();
+                if !partitions.is_empty() {
                     self.listening.call(Call { told: Told::Lost, partitions, reason, deadline });
                 }
             }
@@ -368,9 +394,7 @@ impl GroupMember {
 
 impl Drop for GroupMember {
     fn drop(&mut self) {
-        if let Some((_, queue)) = &self.connection {
-            queue.close();
-        }
+        self.disconnect();
         let mut state = self.shared.lock();
         state.member.committer = None;
         state.assignment.end_all();

@@ -16,6 +16,8 @@ pub enum RebalanceReason {
     SessionExpired,
     /// The application held records for `max.poll.interval.ms` and made no progress with them.
     Stalled,
+    /// The coordinator refused this consumer, or its assignor failed; the next read says why.
+    Refused,
     /// A static member with the same `group.instance.id` took this one's place.
     Fenced,
     /// This consumer is being closed.
@@ -41,6 +43,7 @@ impl RebalanceReason {
             Self::TopicChange => "the partitions of a subscribed topic changed",
             Self::SessionExpired => "the group went on without the consumer",
             Self::Stalled => "the application made no progress for max.poll.interval.ms",
+            Self::Refused => "the consumer comes back after an error",
             Self::Fenced => "another member took the consumer's place",
             Self::Closing => "the consumer is being closed",
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use milena_protocol::ErrorCode;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
@@ -16,6 +17,7 @@ use super::event::ConsumerEvent;
 use super::fetch_budget::FetchBudget;
 use super::fetched::Reading;
 use super::holds::{Holding, Releases};
+use super::membership::Identity;
 use super::positions::{Position, Target, reset_target};
 use crate::clock::Time;
 use crate::cluster::Cluster;
@@ -249,15 +251,14 @@ impl Shared {
         committer.unwrap_or(Committer::Nobody)
     }
 
-    /// A commit failed; perhaps because the group went on without this member.
-    pub(crate) fn on_refused_commit(&self, error: &Error) {
-        if let (true, ErrorKind::PartitionLost | ErrorKind::Fenced, Some(code)) =
-            (self.subscribes, error.kind(), error.code())
-        {
-            let mut state = self.lock();
-            state.member.refused = state.member.committer.clone().map(|committer| (committer, code));
-            self.driver.notify_one();
+    /// A commit in this name was refused; perhaps because the group went on without the member.
+    pub(crate) fn on_refused_commit(&self, identity: &Identity, code: ErrorCode) {
+        let mut state = self.lock();
+        let refused = (identity.clone(), code);
+        if !state.member.refused.contains(&refused) {
+            state.member.refused.push(refused);
         }
+        self.driver.notify_one();
     }
 
     pub(crate) fn commits_by_itself(&self) -> bool {

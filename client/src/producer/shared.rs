@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// Wakes the driver.
     pub(crate) wake: Arc<Notify>,
     identity: Mutex<Option<Identity>>,
+    /// Why there is none.
+    no_identity: Mutex<Option<Error>>,
     /// A partition used up the epochs of its producer id.
     renew: AtomicBool,
     tally: Mutex<Tally>,
@@ -110,6 +112,7 @@ impl Shared {
             deadlines: Agenda::default(),
             wake: Arc::new(Notify::new()),
             identity: Mutex::new(None),
+            no_identity: Mutex::new(None),
             renew: AtomicBool::new(false),
             tally: Mutex::default(),
             unsettled: watch::Sender::new(0),
@@ -278,7 +281,17 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    pub(crate) fn on_no_producer_id(&self, cause: Error) {
+        *lock(&self.no_identity) = Some(cause);
+    }
+
+    /// Why there is no producer id, if the last attempt at one failed.
+    pub(crate) fn no_producer_id(&self) -> Option<Error> {
+        lock(&self.no_identity).clone()
+    }
+
     pub(crate) fn on_producer_id(&self, identity: Identity) {
+        *lock(&self.no_identity) = None;
         self.renew.store(false, Ordering::Release);
         let guard = lock(&self.changing);
         *lock(&self.identity) = Some(identity);

@@ -1,7 +1,7 @@
 //! Fetch: reads batches from several partitions, and waits until there are enough. Pure.
 //!
 //! * v7: sessions; v9: leader epochs; v12: divergence; v13: topic ids; v16: who leads now
-//! * v11: followers answer consumers too, up to their own high watermark; a leader sends nobody to them
+//! * v11: followers answer consumers too, up to their own high watermark; a leader sends consumers to one in their rack
 
 mod session;
 
@@ -35,6 +35,8 @@ pub(crate) struct Pending {
     min_bytes: u64,
     max_bytes: usize,
     is_read_committed: bool,
+    /// Where the consumer is.
+    rack: String,
 }
 
 /// One partition, looked at without reading it.
@@ -54,6 +56,8 @@ struct Window<'a> {
     last_stable_offset: i64,
     end: i64,
     diverging: Option<(i32, i64)>,
+    /// The replica that the consumer had better go to.
+    closer: Option<i32>,
 }
 
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) -> Answer<FetchResponse> {
@@ -61,11 +65,12 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     let max_bytes = request.max_bytes.clamp(0, MAX_BYTES);
     let min_bytes = request.min_bytes.clamp(0, max_bytes);
     let is_read_committed = request.isolation_level == READ_COMMITTED;
+    let rack = request.rack_id.clone();
     let (context, wanted) = match session::open(core, call, request) {
         Ok(opened) => opened,
         Err(error_code) => return Answer::Now(FetchResponse { error_code, ..Default::default() }),
     };
-    let watched: Vec<PartitionId> = wanted.iter().filter_map(|(key, _)| find(core, key).ok()).collect();
+    let watched: Vec<PartitionId> = wanted.iter().filter_map(|(key, _)| find(core, call, key).ok()).collect();
     let pending = Pending {
         context,
         unknown: wanted.len() - watched.len(),
@@ -73,6 +78,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
         min_bytes: u64::try_from(min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(max_bytes).unwrap_or(0),
         is_read_committed,
+        rack,
     };
     if max_wait.is_zero() || watched.is_empty() || is_ready(core, call, &pending) {
         return Answer::Now(read(core, call, pending));
@@ -91,7 +97,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
 /// Looks again at a request that waits.
 pub(crate) fn check(core: &mut Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<Outcome, Pending> {
     // A partition that has gone since ends the wait.
-    let unknown = pending.wanted.iter().filter(|(key, _)| find(core, key).is_err()).count();
+    let unknown = pending.wanted.iter().filter(|(key, _)| find(core, call, key).is_err()).count();
     if !is_expired && unknown <= pending.unknown && !is_ready(core, call, &pending) {
         return Err(pending);
     }
@@ -99,10 +105,11 @@ pub(crate) fn check(core: &mut Core, call: &Call<'_>, pending: Pending, is_expir
     Ok(reply::<FetchRequest>(call, call.version(), &response))
 }
 
-fn find(core: &Core, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
+fn find(core: &Core, call: &Call<'_>, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
+    let view = core.view(call.broker());
     let topic = match &key.topic {
-        TopicRef::Name(name) => core.controller.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
-        TopicRef::Id(id) => core.controller.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
+        TopicRef::Name(name) => view.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
+        TopicRef::Id(id) => view.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
     };
     topic.partition(key.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     Ok(PartitionId { topic: topic.id, index: key.partition })
@@ -112,10 +119,10 @@ fn find(core: &Core, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
 fn is_ready(core: &Core, call: &Call<'_>, pending: &Pending) -> bool {
     let mut bytes = 0u64;
     for (key, wanted) in &pending.wanted {
-        let sight = match find(core, key) {
+        let sight = match find(core, call, key) {
             Err(_) => Sight::Unknown,
-            Ok(id) => match look(core, call, id, wanted, pending.is_read_committed) {
-                Err(_) | Ok(Window { diverging: Some(_), .. }) => Sight::Trouble,
+            Ok(id) => match look(core, call, id, wanted, pending) {
+                Err(_) | Ok(Window { diverging: Some(_), .. } | Window { closer: Some(_), .. }) => Sight::Trouble,
                 Ok(window) => {
                     let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
                     Sight::Bytes(window.log.bytes_between(wanted.fetch_offset, window.end).min(limit))
@@ -137,13 +144,14 @@ fn look<'a>(
     call: &Call<'_>,
     id: PartitionId,
     wanted: &FetchPartition,
-    is_read_committed: bool,
+    pending: &Pending,
 ) -> Result<Window<'a>, ErrorCode> {
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, call.version() < 11)?;
     let log = &replica.log;
+    let closer = core.closer_replica(call.broker(), id, wanted.fetch_offset, &pending.rack);
     let mut diverging = None;
-    if wanted.last_fetched_epoch >= 0 {
+    if wanted.last_fetched_epoch >= 0 && closer.is_none() {
         let (epoch, end) = log.end_of_epoch(wanted.last_fetched_epoch).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
         if epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset {
             diverging = Some((epoch, end));
@@ -153,8 +161,8 @@ fn look<'a>(
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
     let (high_watermark, last_stable_offset) = (replica.high_watermark, replica.last_stable_offset());
-    let end = if is_read_committed { last_stable_offset } else { high_watermark };
-    Ok(Window { log, high_watermark, last_stable_offset, end, diverging })
+    let end = if pending.is_read_committed { last_stable_offset } else { high_watermark };
+    Ok(Window { log, high_watermark, last_stable_offset, end, diverging, closer })
 }
 
 /// Reads all partitions in their order, each with what room the ones before it have left.
@@ -163,9 +171,9 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
     let mut is_empty = true;
     let mut answers = Vec::with_capacity(pending.wanted.len());
     let mut unknown = Vec::new();
-    for (key, wanted) in pending.wanted {
-        let id = find(core, &key);
-        let window = id.and_then(|id| look(core, call, id, &wanted, pending.is_read_committed));
+    for (key, wanted) in &pending.wanted {
+        let id = find(core, call, key);
+        let window = id.and_then(|id| look(core, call, id, wanted, &pending));
         let data = match window {
             Err(error_code) => PartitionData {
                 partition_index: key.partition,
@@ -176,10 +184,10 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
             },
             Ok(window) => {
                 let limit = room.min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
-                let records = match window.diverging {
-                    Some(_) => Vec::new(),
+                let records = match window.diverging.is_some() || window.closer.is_some() {
+                    true => Vec::new(),
                     // The first batch of an answer comes whole, or a client with small limits would never see it.
-                    None => window.log.read(wanted.fetch_offset, window.end, limit, is_empty),
+                    false => window.log.read(wanted.fetch_offset, window.end, limit, is_empty),
                 };
                 let records = Records::from_pieces(records);
                 is_empty &= records.is_empty();
@@ -191,6 +199,7 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
                     last_stable_offset: window.last_stable_offset,
                     log_start_offset: window.log.start(),
                     diverging_epoch: EpochEndOffset { epoch, end_offset },
+                    preferred_read_replica: window.closer.unwrap_or(-1),
                     aborted_transactions: pending.is_read_committed.then(Vec::new),
                     records: Some(records),
                     ..Default::default()
@@ -198,7 +207,7 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
             }
         };
         // Kafka answers those that it does not know at the end.
-        if id.is_ok() { answers.push((key, data)) } else { unknown.push((key, data)) }
+        if id.is_ok() { answers.push((key.clone(), data)) } else { unknown.push((key.clone(), data)) }
     }
     answers.append(&mut unknown);
     let session_id = match core.brokers.get_mut(&call.broker()) {
@@ -237,10 +246,11 @@ fn name_leader(
     if call.version() < 16 || !moved {
         return;
     }
-    let Some(state) = find(core, key).ok().and_then(|id| core.controller.partition(id)) else { return };
+    let view = core.view(call.broker());
+    let Some(state) = find(core, call, key).ok().and_then(|id| view.partition(id)) else { return };
     data.current_leader = LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch };
     let is_named = endpoints.iter().any(|endpoint| endpoint.node_id == state.leader);
-    if let Some(address) = core.controller.address(state.leader).filter(|_| !is_named) {
+    if let Some(address) = view.address(state.leader).filter(|_| !is_named) {
         endpoints.push(NodeEndpoint {
             node_id: address.id,
             host: address.host.clone(),

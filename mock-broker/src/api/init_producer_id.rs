@@ -27,7 +27,7 @@ pub(super) fn handle(
     let Some(broker) = core.brokers.get_mut(&call.broker()) else {
         return refuse(ErrorCode::COORDINATOR_NOT_AVAILABLE);
     };
-    if broker.producer_ids.is_empty() {
+    if broker.producer_ids.is_empty() && broker.is_in_touch() {
         broker.producer_ids = core.controller.take_producer_ids();
     }
     match broker.producer_ids.next() {

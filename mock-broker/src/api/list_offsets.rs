@@ -83,7 +83,10 @@ fn find(
     if first_version(wanted.timestamp).is_none_or(|first| call.version() < first) {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
-    let id = core.partition_id(topic, wanted.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let id = core
+        .view(call.broker())
+        .partition_id(topic, wanted.partition_index)
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, leader_only)?;
     let log = &replica.log;

@@ -61,10 +61,11 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
     let mut pending = Pending { response: ProduceResponse::default(), waiting: Vec::new() };
     for (topic_at, topic) in topic_data.into_iter().enumerate() {
         let TopicProduceData { name, topic_id, partition_data } = topic;
+        let view = core.view(call.broker());
         let known = if call.version() >= 13 {
-            core.controller.topic_by_id(topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+            view.topic_by_id(topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
-            core.controller.topic(&name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            view.topic(&name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
         let known = known.map(|topic| (topic.id, topic.name.clone(), topic.partitions.len()));
         let mut partition_responses = Vec::with_capacity(partition_data.len());
@@ -217,7 +218,7 @@ fn judge(core: &Core, broker: i32, batch: &Unacknowledged) -> Option<ErrorCode> 
     if replica.high_watermark < batch.end {
         return None;
     }
-    let enough = replica.role.isr.len() >= core.controller.min_insync(batch.id);
+    let enough = replica.role.isr.len() >= core.view(broker).min_insync(batch.id);
     Some(if enough { ErrorCode::NONE } else { ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND })
 }
 
@@ -226,19 +227,16 @@ fn name_leaders(core: &Core, call: &Call<'_>, response: &mut ProduceResponse) {
     if call.version() < 10 {
         return;
     }
+    let view = core.view(call.broker());
     for topic in &mut response.responses {
-        let known = if call.version() >= 13 {
-            core.controller.topic_by_id(topic.topic_id)
-        } else {
-            core.controller.topic(&topic.name)
-        };
+        let known = if call.version() >= 13 { view.topic_by_id(topic.topic_id) } else { view.topic(&topic.name) };
         let Some(known) = known else { continue };
         let moved = |answer: &&mut PartitionProduceResponse| answer.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER;
         for answer in topic.partition_responses.iter_mut().filter(moved) {
             let Some(state) = known.partition(answer.index) else { continue };
             answer.current_leader = LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch };
             let is_named = response.node_endpoints.iter().any(|endpoint| endpoint.node_id == state.leader);
-            if let Some(address) = core.controller.address(state.leader).filter(|_| !is_named) {
+            if let Some(address) = view.address(state.leader).filter(|_| !is_named) {
                 response.node_endpoints.push(NodeEndpoint {
                     node_id: address.id,
                     host: address.host.clone(),

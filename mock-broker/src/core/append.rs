@@ -131,7 +131,7 @@ fn conform(batch: Batch, rules: &AppendRules, wall_ms: i64) -> Result<Batch, Rej
             .compress(std::slice::from_ref(records.bytes()))
             .map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?
     };
-    let batch = assemble(wanted, body)?;
+    let batch = assemble(wanted, body).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
     check_size(&batch, rules)?;
     Ok(batch)
 }
@@ -191,15 +191,13 @@ fn check_records(batch: &Batch, rules: &AppendRules, wall_ms: i64) -> Result<i64
     Ok(latest)
 }
 
-fn assemble(header: BatchHeader, body: Bytes) -> Result<Batch, Rejection> {
+/// A batch of the broker's own making.
+pub(super) fn assemble(header: BatchHeader, body: Bytes) -> Result<Batch, BatchError> {
     let body = [body];
     let mut bytes = BytesMut::from(&header.encode(&body)[..]);
     bytes.extend_from_slice(&body.concat());
-    match Batches::new(bytes.freeze()).next() {
-        Some(Ok(batch)) => Ok(batch),
-        Some(Err(error)) => Err(reject(ErrorCode::UNKNOWN_SERVER_ERROR, error)),
-        None => Err(reject(ErrorCode::UNKNOWN_SERVER_ERROR, "the record batch came out empty")),
-    }
+    let cut = || Err(BatchError::new(Some(header.base_offset), BatchErrorKind::Length, "it is longer than 2 GiB"));
+    Batches::new(bytes.freeze()).next().unwrap_or_else(cut)
 }
 
 impl Core {
@@ -248,7 +246,7 @@ impl Core {
             record_count: count,
             ..BatchHeader::default()
         };
-        let batch = assemble(header, body.into())?;
+        let batch = assemble(header, body.into()).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
         self.write(broker, id, &batch)
     }
 
@@ -260,9 +258,10 @@ impl Core {
         if replica.role.leader != broker {
             return Err(not_leader());
         }
-        let Some(topic) = self.controller.topic_by_id(id.topic) else { return Err(not_leader()) };
+        let view = self.view(broker);
+        let Some(topic) = view.topic_by_id(id.topic) else { return Err(not_leader()) };
         let insync = replica.role.isr.len();
-        let wanted = self.controller.min_insync(id);
+        let wanted = view.min_insync(id);
         if acks == -1 && insync < wanted {
             let message = format_args!("{insync} replicas are in sync, fewer than the {wanted} that are required");
             return Err(reject(ErrorCode::NOT_ENOUGH_REPLICAS, message));
@@ -299,6 +298,7 @@ impl Core {
         }
         let batch = batch.at(replica.log.end(), leader_epoch);
         let header = *batch.header();
+        self.upkeep.appended(batch.bytes().len());
         replica.append(batch);
         self.changed.insert(id);
         self.replicate(id);

@@ -104,10 +104,11 @@ impl Core {
     /// The offsets of a group, at the broker that coordinates it.
     ///
     /// # Errors
-    /// If that is another broker.
+    /// If that is another broker, or if it has not read them yet.
     pub(crate) fn offsets_at(&self, broker: i32, group: &str) -> Result<(PartitionId, &CommittedOffsets), ErrorCode> {
         let id = self.partition_for_key(OFFSETS_TOPIC, group).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let broker = self.brokers.get(&broker).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        broker.check_loaded(id)?;
         broker.offsets.get(&id.index).map(|offsets| (id, offsets)).ok_or(ErrorCode::NOT_COORDINATOR)
     }
 
@@ -150,7 +151,7 @@ impl Core {
         })
     }
 
-    fn is_offsets_topic(&self, id: PartitionId) -> bool {
+    pub(super) fn is_offsets_topic(&self, id: PartitionId) -> bool {
         self.controller.topic(OFFSETS_TOPIC).is_some_and(|topic| topic.id == id.topic)
     }
 
@@ -159,7 +160,7 @@ impl Core {
         if !self.is_offsets_topic(id) {
             return;
         }
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_up()) {
             if broker.leads(id) {
                 broker.offsets.entry(id.index).or_default();
             } else {
@@ -202,7 +203,7 @@ impl Core {
     /// The offsets of a deleted topic go too: a topic of the same name would start with them.
     pub(super) fn delete_offsets_of(&mut self, now: Duration, topic: &str) {
         let mut tombstones: Vec<(i32, i32, Vec<_>)> = Vec::new();
-        for broker in self.brokers.values() {
+        for broker in self.brokers.values().filter(|broker| broker.is_in_touch()) {
             for (partition, offsets) in &broker.offsets {
                 let of_topic = offsets.groups.iter().flat_map(|(group, offsets)| {
                     let of_topic = offsets.keys().filter(|(name, _)| name == topic);

@@ -31,6 +31,20 @@ struct Producer {
     window: VecDeque<Written>,
 }
 
+/// What a partition remembers of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerState {
+    /// The id that InitProducerId has given it.
+    pub producer_id: i64,
+    /// The epoch of its last batch.
+    pub epoch: i16,
+    /// The sequence number of its last record, in that epoch.
+    pub last_sequence: i32,
+    /// The offset of its last record.
+    pub last_offset: i64,
+}
+
 /// What is to become of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -51,6 +65,15 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
+    pub(crate) fn states(&self) -> Vec<ProducerState> {
+        let state = |(producer_id, producer): (&i64, &Producer)| {
+            let last = producer.window.back()?;
+            let (last_sequence, last_offset) = (last.last_sequence, last.last_offset);
+            Some(ProducerState { producer_id: *producer_id, epoch: producer.epoch, last_sequence, last_offset })
+        };
+        self.known.iter().filter_map(state).collect()
+    }
+
     /// Judges a batch before it is written. One without a producer id always goes in.
     pub(crate) fn judge(&self, batch: &BatchHeader) -> Verdict {
         let Some(producer) = self.known.get(&batch.producer_id) else { return Verdict::Append };
@@ -76,6 +99,12 @@ impl Producers {
         } else {
             Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
         }
+    }
+
+    /// Whether this is the last batch that its producer has written.
+    pub(crate) fn is_last(&self, batch: &BatchHeader) -> bool {
+        let last = self.known.get(&batch.producer_id).and_then(|producer| producer.window.back());
+        last.is_some_and(|last| last.last_offset == batch.last_offset())
     }
 
     /// Remembers a batch that was written.

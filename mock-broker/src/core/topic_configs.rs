@@ -130,6 +130,29 @@ pub(crate) struct AppendRules {
     /// `None` keeps the producer's.
     pub(crate) compression: Option<Compression>,
     pub(crate) min_insync_replicas: usize,
+    pub(crate) elects_uncleanly: bool,
+}
+
+/// What a topic says about its segments, and about which records may go. Read once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogRules {
+    pub(crate) segment_bytes: u64,
+    /// Milliseconds, as the following times.
+    pub(crate) segment_ms: i64,
+    /// Whether old records are deleted.
+    pub(crate) deletes: bool,
+    /// Negative: no limit.
+    pub(crate) retention_bytes: i64,
+    /// Negative: no limit.
+    pub(crate) retention_ms: i64,
+    /// Whether only the last record of each key is kept.
+    pub(crate) compacts: bool,
+    /// A log with a larger share of records that were not compacted yet is compacted.
+    pub(crate) min_cleanable_dirty_ratio: f64,
+    /// Records younger than this are not compacted.
+    pub(crate) min_compaction_lag_ms: i64,
+    /// How long a tombstone stays after it was first compacted.
+    pub(crate) delete_retention_ms: i64,
 }
 
 impl TopicConfigs {
@@ -181,6 +204,24 @@ impl TopicConfigs {
         usize::try_from(self.number(name)).unwrap_or(0)
     }
 
+    fn has_policy(&self, wanted: &str) -> bool {
+        self.text("cleanup.policy").split(',').any(|policy| policy.trim() == wanted)
+    }
+
+    pub(crate) fn log_rules(&self) -> LogRules {
+        LogRules {
+            segment_bytes: self.size("segment.bytes") as u64,
+            segment_ms: self.number("segment.ms"),
+            deletes: self.has_policy("delete"),
+            retention_bytes: self.number("retention.bytes"),
+            retention_ms: self.number("retention.ms"),
+            compacts: self.has_policy("compact"),
+            min_cleanable_dirty_ratio: self.text("min.cleanable.dirty.ratio").parse().unwrap_or(0.0),
+            min_compaction_lag_ms: self.number("min.compaction.lag.ms"),
+            delete_retention_ms: self.number("delete.retention.ms"),
+        }
+    }
+
     pub(crate) fn append_rules(&self) -> AppendRules {
         AppendRules {
             max_message_bytes: self.size("max.message.bytes"),
@@ -191,13 +232,14 @@ impl TopicConfigs {
             },
             timestamp_before_max_ms: self.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: self.number("message.timestamp.after.max.ms"),
-            is_compacted: self.text("cleanup.policy").split(',').any(|policy| policy.trim() == "compact"),
+            is_compacted: self.has_policy("compact"),
             compression: match self.text("compression.type").as_str() {
                 "producer" => None,
                 "uncompressed" => Some(Compression::None),
                 name => Compression::from_name(name),
             },
             min_insync_replicas: self.size("min.insync.replicas"),
+            elects_uncleanly: self.text("unclean.leader.election.enable").eq_ignore_ascii_case("true"),
         }
     }
 }

@@ -9,7 +9,9 @@ use milena_protocol::api::Request;
 use milena_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use milena_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
+use milena_protocol::primitives::Uuid;
 use milena_protocol::records::Batches;
 
 use super::raw::{ask, ask_by_hand};
@@ -19,6 +21,7 @@ use crate::eventually::eventually;
 const METADATA: i16 = 9;
 const CREATE_TOPICS: i16 = 5;
 const ELECT_LEADERS: i16 = 2;
+const LIST_OFFSETS: i16 = 6;
 /// The last version that names topics.
 const FETCH: i16 = 12;
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -89,7 +92,18 @@ impl TestCluster {
             Some(())
         })
         .await;
+        for partition in 0..partitions {
+            self.until_led(&name, partition).await;
+        }
         name
+    }
+
+    /// The id of a topic that exists.
+    pub async fn topic_id(&self, topic: &str) -> Uuid {
+        let topics = vec![MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() }];
+        let request = MetadataRequest { topics: Some(topics), ..Default::default() };
+        let mut answer = self.ask_any(async |address| ask(address, 12, &request).await).await;
+        answer.topics.pop().map(|topic| topic.topic_id).expect("it was asked for")
     }
 
     /// The id of the broker that leads a partition.
@@ -128,7 +142,21 @@ impl TestCluster {
             Some(())
         })
         .await;
+        self.until_led(topic, partition).await;
         next
+    }
+
+    /// Waits until the leader of a partition says so itself, which may be a while after the others have heard of it.
+    async fn until_led(&self, topic: &str, partition: i32) {
+        let latest = ListOffsetsPartition { partition_index: partition, timestamp: -1, ..Default::default() };
+        let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions: vec![latest] }];
+        let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+        eventually(&format!("the leader of {topic}-{partition} to lead"), async || {
+            let leader = self.partition(topic, partition).await?.leader_id;
+            let answer = ask(&self.address(leader)?, LIST_OFFSETS, &request).await.ok()?;
+            answer.topics.first()?.partitions.first()?.error_code.is_none().then_some(())
+        })
+        .await;
     }
 
     /// Puts a replica first in the list of replicas.

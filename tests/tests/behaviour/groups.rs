@@ -2,6 +2,7 @@
 
 mod acks;
 mod assignors;
+mod cooperative;
 mod lifetimes;
 mod listening;
 mod mixed;

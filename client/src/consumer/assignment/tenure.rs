@@ -1,5 +1,7 @@
 //! How partitions come and go. Pure.
 
+use std::collections::BTreeSet;
+
 use milena_protocol::primitives::Uuid;
 
 use super::{Assignment, Partition};
@@ -80,12 +82,20 @@ impl Assignment {
         announced.for_each(|partition| partition.tenure = Tenure::Open);
     }
 
-    /// Hands out and fetches nothing more of any partition. What was handed out can still be finished and committed.
-    pub(crate) fn begin_to_end(&mut self) {
-        for partition in &mut self.partitions {
-            partition.tenure = Tenure::Ending;
-            partition.buffer.clear();
+    /// Hands out and fetches nothing more of these. What was handed out can still be finished and committed.
+    pub(crate) fn begin_to_end(&mut self, partitions: &[TopicPartition]) {
+        for name in partitions {
+            if let Ok(partition) = self.assigned(name) {
+                partition.tenure = Tenure::Ending;
+                partition.buffer.clear();
+            }
         }
+    }
+
+    /// Whether the application has a record of a partition that is being revoked.
+    pub(crate) fn is_held_while_ending(&self) -> bool {
+        let mut ending = self.partitions.iter().filter(|partition| partition.tenure == Tenure::Ending);
+        ending.any(|partition| partition.lease.is_held())
     }
 
     /// Whether the application has a record of any partition.
@@ -93,11 +103,18 @@ impl Assignment {
         self.partitions.iter().any(|partition| partition.lease.is_held())
     }
 
-    /// All leases end. Records that are still held stay readable; nothing of them can be committed any more.
-    pub(crate) fn end_all(&mut self) {
-        self.partitions.clear();
-        self.full.clear();
+    /// The leases of these end. Records that are still held stay readable; nothing of them can be committed any more.
+    pub(crate) fn end(&mut self, partitions: &[TopicPartition]) {
+        let ended: BTreeSet<_> = partitions.iter().collect();
+        self.partitions.retain(|partition| !ended.contains(&partition.name));
+        self.full.retain(|partition| !ended.contains(partition));
         self.reorder();
+    }
+
+    /// All leases end.
+    pub(crate) fn end_all(&mut self) {
+        let names = self.names(|_| true);
+        self.end(&names);
     }
 
     fn reorder(&mut self) {

@@ -13,7 +13,8 @@ use milena_protocol::messages::join_group::JoinGroupResponseMember;
 use milena_protocol::messages::sync_group::SyncGroupRequestAssignment;
 use tracing::warn;
 
-use super::{Assignments, AssignorError, Given, Member, Strategy, Topics, guarded};
+use super::assignments::Given;
+use super::{Assignments, AssignorError, Member, RebalanceProtocol, Strategy, Topics, guarded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
@@ -81,7 +82,11 @@ impl Division {
             Ok(Err(cause)) => return Err(self.offence("could not divide the partitions").with_source(Cause(cause))),
             Err(text) => return Err(self.offence(&format!("panicked while dividing the partitions: {text}"))),
         };
-        check(&assignments, &members, topics).map_err(|offence| self.offence(&offence))?;
+        let mut verdict = check(&assignments, &members, topics, self.strategy.protocol);
+        if self.strategy.protocol == RebalanceProtocol::Cooperative {
+            verdict = verdict.and_then(|()| check_moves(&assignments, &members));
+        }
+        verdict.map_err(|offence| self.offence(&offence))?;
         let given: BTreeMap<&str, &Given> = members.iter().map(|member| member.id).zip(&assignments.given).collect();
         let encode = |member: &Candidate| {
             let nothing = Given::default();
@@ -141,8 +146,26 @@ pub(crate) fn one_by_one(by_topic: &[(String, Vec<i32>)]) -> impl Iterator<Item 
     })
 }
 
-/// Whether every partition goes to exactly one member, which is subscribed to it.
-fn check(assignments: &Assignments, members: &[Member<'_>], topics: &Topics) -> Result<(), String> {
+/// What the protocol lists by topic.
+pub(crate) fn by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<(String, Vec<i32>)> {
+    let mut topics: Vec<(String, Vec<i32>)> = Vec::new();
+    for partition in partitions {
+        match topics.last_mut().filter(|(topic, _)| topic == partition.topic()) {
+            Some((_, numbers)) => numbers.push(partition.partition()),
+            None => topics.push((partition.topic().to_owned(), vec![partition.partition()])),
+        }
+    }
+    topics
+}
+
+/// Whether every partition goes to exactly one member, which is subscribed to it. Where members keep what they own until they see
+/// that they did not get it, a partition that is owned may go to nobody.
+fn check(
+    assignments: &Assignments,
+    members: &[Member<'_>],
+    topics: &Topics,
+    protocol: RebalanceProtocol,
+) -> Result<(), String> {
     if let Some((member, partition)) = &assignments.stray {
         return Err(format!("gave {partition} to member number {member}, and there are {}", members.len()));
     }
@@ -169,23 +192,44 @@ fn check(assignments: &Assignments, members: &[Member<'_>], topics: &Topics) -> 
         }
     }
     let wanted: BTreeSet<&str> = members.iter().flat_map(|member| member.topics).map(|topic| &**topic).collect();
-    let left = topics.all_partitions().find(|p| wanted.contains(p.topic()) && !owners.contains_key(p));
-    match left {
+    let owned: BTreeSet<&TopicPartition> = match protocol {
+        RebalanceProtocol::Eager => BTreeSet::new(),
+        RebalanceProtocol::Cooperative => members.iter().flat_map(|member| member.owned).collect(),
+    };
+    let missing = |p: &TopicPartition| wanted.contains(p.topic()) && !owners.contains_key(p) && !owned.contains(p);
+    match topics.all_partitions().find(missing) {
         Some(partition) => Err(format!("gave {partition} to nobody")),
         None => Ok(()),
     }
 }
 
-fn encode(given: &Given) -> Result<bytes::Bytes> {
-    let mut partitions: Vec<(String, Vec<i32>)> = Vec::new();
-    let mut ordered: Vec<&TopicPartition> = given.partitions.iter().collect();
-    ordered.sort_unstable();
-    for partition in ordered {
-        match partitions.last_mut().filter(|(topic, _)| topic == partition.topic()) {
-            Some((_, numbers)) => numbers.push(partition.partition()),
-            None => partitions.push((partition.topic().to_owned(), vec![partition.partition()])),
+/// Whether no partition goes to a member while another owns it, as far as the members' words go. Of two that both say so, the one
+/// of the later generation is right.
+fn check_moves(assignments: &Assignments, members: &[Member<'_>]) -> Result<(), String> {
+    let mut owners: BTreeMap<&TopicPartition, Vec<&Member<'_>>> = BTreeMap::new();
+    for member in members {
+        member.owned.iter().for_each(|partition| owners.entry(partition).or_default().push(member));
+    }
+    for (member, given) in members.iter().zip(&assignments.given) {
+        for partition in &given.partitions {
+            let owners = owners.get(partition).map_or(&[][..], Vec::as_slice);
+            let claims = owners.iter().any(|owner| owner.id == member.id);
+            let later = |owner: &&&Member<'_>| member.generation.is_some() && owner.generation > member.generation;
+            let offended = if claims { owners.iter().find(later) } else { owners.first() };
+            if let Some(owner) = offended {
+                let (id, owner) = (member.id, owner.id);
+                return Err(format!(
+                    "gave {partition} to member {id:?} while member {owner:?} owns it: a cooperative assignor withholds it until \
+                     the owner gave it up (Assignments::withhold_moving)"
+                ));
+            }
         }
     }
+    Ok(())
+}
+
+fn encode(given: &Given) -> Result<bytes::Bytes> {
+    let partitions = by_topic(&given.partitions.iter().cloned().collect());
     let user_data = Some(given.user_data.clone()).filter(|data| !data.is_empty());
     let assignment = Assignment { partitions, user_data, ..Assignment::default() };
     let unfit = |error| Error::new(ErrorKind::Usage, "an assignment cannot be sent to its member").with_source(error);

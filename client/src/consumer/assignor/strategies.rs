@@ -6,24 +6,28 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::Assignor;
 use super::range::Range;
 use super::round_robin::RoundRobin;
+use super::sticky::{CooperativeSticky, Sticky};
+use super::{Assignor, RebalanceProtocol};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest name that fits into a request.
 const LONGEST_NAME: usize = i16::MAX as usize;
 
 /// What Kafka's own settings call the assignors, beside their names.
-const JAVA_NAMES: [(&str, &str); 2] = [
+const JAVA_NAMES: [(&str, &str); 4] = [
     ("org.apache.kafka.clients.consumer.RangeAssignor", "range"),
     ("org.apache.kafka.clients.consumer.RoundRobinAssignor", "roundrobin"),
+    ("org.apache.kafka.clients.consumer.StickyAssignor", "sticky"),
+    ("org.apache.kafka.clients.consumer.CooperativeStickyAssignor", "cooperative-sticky"),
 ];
 
 /// An assignor under the name that it had when the consumer was built.
 #[derive(Clone)]
 pub(crate) struct Strategy {
     pub(crate) name: Arc<str>,
+    pub(crate) protocol: RebalanceProtocol,
     pub(crate) assignor: Arc<dyn Assignor>,
 }
 
@@ -39,7 +43,8 @@ impl fmt::Debug for Strategy {
 /// `Config` if a name is not known, is there twice or is no name, or if there is none.
 pub(crate) fn choose<S: AsRef<str>>(names: &[S], registered: &[Arc<dyn Assignor>]) -> Result<Vec<Strategy>> {
     let refuse = |text: String| Err(Error::new(ErrorKind::Config, text));
-    let built_in: [Arc<dyn Assignor>; 2] = [Arc::new(Range), Arc::new(RoundRobin)];
+    let built_in: [Arc<dyn Assignor>; 4] =
+        [Arc::new(Range), Arc::new(RoundRobin), Arc::new(Sticky), Arc::new(CooperativeSticky)];
     let mut known: BTreeMap<Arc<str>, Arc<dyn Assignor>> = BTreeMap::new();
     for assignor in built_in.iter().chain(registered) {
         let name: Arc<str> = assignor.name().into();
@@ -67,12 +72,21 @@ pub(crate) fn choose<S: AsRef<str>>(names: &[S], registered: &[Arc<dyn Assignor>
         if chosen.iter().any(|strategy| strategy.name == *name) {
             return refuse(format!("partition.assignment.strategy names {name:?} twice"));
         }
-        chosen.push(Strategy { name: name.clone(), assignor: assignor.clone() });
+        chosen.push(Strategy { name: name.clone(), protocol: assignor.protocol(), assignor: assignor.clone() });
     }
     if chosen.is_empty() {
         return refuse("partition.assignment.strategy is empty: name at least one assignor".to_owned());
     }
     Ok(chosen)
+}
+
+/// What a member does that offers these strategies: it keeps its partitions only if it may with each, since it does not know
+/// which one the group will use.
+pub(crate) fn common_protocol(strategies: &[Strategy]) -> RebalanceProtocol {
+    match strategies.iter().all(|strategy| strategy.protocol == RebalanceProtocol::Cooperative) {
+        true => RebalanceProtocol::Cooperative,
+        false => RebalanceProtocol::Eager,
+    }
 }
 
 /// Calls code of the application; a panic becomes its text.
@@ -149,7 +163,11 @@ mod tests {
         let registered: [Arc<dyn Assignor>; 1] = [Arc::new(Named("by-rack"))];
         let text = chosen(&["stikcy"], &registered).unwrap_err();
 
-        assert!(text.contains("\"stikcy\"") && text.contains("\"by-rack\", \"range\", \"roundrobin\""), "{text}");
+        assert!(
+            text.contains("\"stikcy\"")
+                && text.contains("\"by-rack\", \"cooperative-sticky\", \"range\", \"roundrobin\", \"sticky\""),
+            "{text}"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use milena_protocol::ErrorCode;
 
 use crate::clock::Time;
 use crate::consumer::commits::Committer;
+use crate::consumer::membership::Identity;
 use crate::consumer::rebalance::Departure;
 use crate::error::Result;
 
@@ -15,8 +16,8 @@ use crate::error::Result;
 pub(crate) struct MemberState {
     /// As whom to commit; `None` while nothing is owned.
     pub(crate) committer: Option<Committer>,
-    /// A commit was refused: as whom, and with which code.
-    pub(crate) refused: Option<(Committer, ErrorCode)>,
+    /// Commits that were refused: as whom, and with which code.
+    pub(crate) refused: Vec<(Identity, ErrorCode)>,
     /// A read is waiting for records.
     pub(crate) read_waits: bool,
     /// The consumer stays out of the group until a read begins.

@@ -15,7 +15,9 @@ use milena_protocol::messages::produce::{
 use milena_protocol::primitives::Records;
 use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
-use crate::core::{BrokerAddress, Core, GroupSettings, NewTopic, Origin, Outcome, Settings, Ticket};
+use crate::core::{
+    BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, ReplicationSettings, Settings, Ticket,
+};
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
 
@@ -44,8 +46,10 @@ pub(super) fn settings() -> Settings {
         groups: GroupSettings {
             min_session_timeout: Duration::from_millis(500),
             max_session_timeout: Duration::from_secs(1800),
-            initial_rebalance_delay: Duration::ZERO,
+            ..GroupSettings::default()
         },
+        replication: ReplicationSettings { is_rack_aware: true, ..Default::default() },
+        logs: LogSettings::default(),
     }
 }
 

@@ -93,6 +93,60 @@ fn what_is_no_division_is_refused_with_the_offence() {
 }
 
 #[test]
+fn a_cooperative_assignor_gives_nothing_that_another_member_owns() {
+    struct Cooperative(bool);
+    impl Assignor for Cooperative {
+        fn name(&self) -> &str {
+            "cooperative"
+        }
+        fn protocol(&self) -> RebalanceProtocol {
+            RebalanceProtocol::Cooperative
+        }
+        fn assign(&self, members: &[Member<'_>], _: &Topics) -> Result<Assignments, AssignorError> {
+            let mut assignments = given(&[(0, "t", 0), (1, "t", 1)])(members)?;
+            if self.0 {
+                assignments.withhold_moving(members);
+            }
+            Ok(assignments)
+        }
+    }
+    let owning = |id: &str, generation_id, owned: &[i32]| {
+        let owned_partitions = vec![("t".to_owned(), owned.to_vec())];
+        let topics = vec!["t".to_owned()];
+        let subscription = Subscription { topics, owned_partitions, generation_id, ..Subscription::default() };
+        JoinGroupResponseMember { member_id: id.into(), metadata: subscription.encode().unwrap(), ..Default::default() }
+    };
+    let run = |withhold, members: [JoinGroupResponseMember; 2]| {
+        let strategy =
+            choose(&["cooperative"], &[Arc::new(Cooperative(withhold)) as Arc<dyn Assignor>]).unwrap().remove(0);
+        let division = Division::new(strategy, members.to_vec());
+        let topics = Topics::new([("t", 2)]);
+        (division.run(&topics).map_err(|error| error.to_string()).err(), division)
+    };
+    // What a claims, what b claims; the offence, and what each gets of an assignor that withholds.
+    let cases: [(_, _, Option<&str>, [&[i32]; 2]); 6] = [
+        ((5, &[0][..]), (5, &[1][..]), None, [&[0], &[1]]),
+        ((5, &[]), (5, &[]), None, [&[0], &[1]]),
+        ((5, &[0, 1]), (-1, &[]), Some("gave t-1 to member \"b\" while member \"a\" owns it"), [&[0], &[]]),
+        ((4, &[0, 1]), (5, &[1]), None, [&[0], &[1]]),
+        ((5, &[0, 1]), (4, &[1]), Some("gave t-1 to member \"b\" while member \"a\" owns it"), [&[0], &[]]),
+        // Two owners in one generation: both must give it up.
+        ((5, &[0, 1]), (5, &[1]), None, [&[0], &[]]),
+    ];
+    for (a, b, offence, shares) in cases {
+        let members = [owning("a", a.0, a.1), owning("b", b.0, b.1)];
+        let (failed, _) = run(false, members.clone());
+        assert_eq!(failed.is_some(), offence.is_some(), "{failed:?}");
+        assert!(offence.is_none_or(|offence| failed.unwrap().contains(offence)));
+        let (failed, division) = run(true, members);
+        assert_eq!(failed, None);
+        let sent = sent(&division, &Topics::new([("t", 2)]));
+        let numbers = |id: &str| sent[id].iter().map(TopicPartition::partition).collect::<Vec<_>>();
+        assert_eq!([numbers("a"), numbers("b")], shares.map(<[i32]>::to_vec));
+    }
+}
+
+#[test]
 fn a_member_with_a_corrupt_subscription_gets_nothing_and_disturbs_nobody() {
     let mut members = vec![joined("a", &["t"]), joined("b", &["t"]), joined("a", &["t"])];
     members[1].metadata = Bytes::from_static(&[0, 3, 0, 0, 0, 9, 1]);
@@ -168,10 +222,10 @@ proptest! {
             }
         }
         let equal = members.windows(2).all(|pair| pair[0].0 == pair[1].0);
-        for name in ["range", "roundrobin"] {
+        for name in ["range", "roundrobin", "sticky", "cooperative-sticky"] {
             let sent = sent(&Division::new(strategy(name), joined.clone()), &existing);
             let of_topic = |topic: &str, partitions: &[TopicPartition]| partitions.iter().filter(|p| p.topic() == topic).count();
-            if equal && name == "roundrobin" {
+            if equal && name != "range" {
                 let sizes: Vec<_> = sent.values().map(Vec::len).collect();
                 prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
             }
@@ -201,7 +255,7 @@ proptest! {
         }
         let claims = Subscription { version, owned_partitions: owned, topics: vec!["t".into(); 3], ..Subscription::default() };
         members[0].metadata = claims.encode().unwrap();
-        for name in ["range", "roundrobin"] {
+        for name in ["range", "roundrobin", "sticky", "cooperative-sticky"] {
             let sent = sent(&Division::new(strategy(name), members.clone()), &Topics::new([("t", 3)]));
             prop_assert_eq!(sent.len(), members.len());
             prop_assert_eq!(sent.values().map(Vec::len).sum::<usize>(), 3);
