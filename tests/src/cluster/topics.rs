@@ -123,6 +123,13 @@ impl TestCluster {
     pub async fn move_leader(&self, topic: &str, partition: i32) -> i32 {
         let known = self.partition(topic, partition).await.expect("the partition exists");
         let next = *known.isr_nodes.iter().find(|id| **id != known.leader_id).expect("a follower is in sync");
+        self.move_leader_to(topic, partition, next).await;
+        next
+    }
+
+    /// Makes this replica the leader, and returns once every broker knows.
+    pub async fn move_leader_to(&self, topic: &str, partition: i32, next: i32) {
+        let known = self.partition(topic, partition).await.expect("the partition exists");
         match &self.kind {
             Kind::Mock(cluster) => cluster.partition(topic, partition).elect(next),
             Kind::Real(_) => self.prefer(topic, partition, next, &known.replica_nodes).await,
@@ -143,7 +150,6 @@ impl TestCluster {
         })
         .await;
         self.until_led(topic, partition).await;
-        next
     }
 
     /// Waits until the leader of a partition says so itself, which may be a while after the others have heard of it.
