@@ -8,9 +8,13 @@ use super::coordinator;
 use super::offsets::Offsets;
 use super::positions::Position;
 use super::shared::Shared;
-use crate::cluster::{UNKNOWN_TOPIC, check_topic_name};
+use super::subscription::Subscription;
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
+
+/// Brokers log no more of a reason.
+const MOST_REASON: usize = 255;
 
 /// Controls a consumer: commit, seek, pause, stop, and questions about it. Clones are cheap and control the same consumer; they
 /// may be used from any task, also while another reads.
@@ -174,22 +178,55 @@ impl ConsumerControl {
     /// up (by an eager consumer, everything), and the group divides anew.
     ///
     /// # Errors
-    /// `Usage` if the consumer was not built with [`subscribe`](crate::ConsumerBuilder::subscribe), or no topic is named; `Closed`.
+    /// `Usage` if the consumer was not built with a subscription, no topic is named, or one cannot be; `Closed`.
     pub fn subscribe<S: Into<String>>(&self, topics: impl IntoIterator<Item = S>) -> Result<()> {
         let topics: BTreeSet<Arc<str>> = topics.into_iter().map(|topic| Arc::from(topic.into())).collect();
-        if !self.0.subscribes {
-            let text =
-                "the consumer has partitions assigned to it: build it with `subscribe` to let its group divide topics";
-            return Err(Error::new(ErrorKind::Usage, text));
-        }
-        if topics.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "a subscription needs at least one topic"));
-        }
-        topics.iter().try_for_each(|topic| check_topic_name(topic))?;
+        self.change_subscription(|| Subscription::to_topics(topics))
+    }
+
+    /// Reads the topics whose names fit this pattern and no others from now on; see
+    /// [`ConsumerBuilder::subscribe_pattern`](crate::ConsumerBuilder::subscribe_pattern).
+    ///
+    /// # Errors
+    /// `Usage` if the consumer was not built with a subscription, or the pattern is none; `Closed`.
+    pub fn subscribe_pattern(&self, pattern: &str) -> Result<()> {
+        self.change_subscription(|| Subscription::to_pattern(pattern, !self.0.settings.exclude_internal_topics))
+    }
+
+    fn change_subscription(&self, subscription: impl FnOnce() -> Result<Subscription>) -> Result<()> {
+        self.in_group("changing a subscription")?;
+        let subscription = subscription()?;
         self.change(|shared| {
-            shared.lock().member.topics = Some(topics);
+            shared.lock().member.subscription = Some(subscription);
             Ok(())
         })
+    }
+
+    /// Makes the group divide its partitions anew, although nothing has changed that it knows of: for an assignor that goes by
+    /// something else. If a rebalance is under way, that is the one. `why` stands in the broker's log (KIP-800), at most 255 bytes of
+    /// it. Returns at once; the listener hears of it, with
+    /// [`RebalanceReason::Enforced`](crate::RebalanceReason::Enforced) here and `MemberChange` in the other members.
+    ///
+    /// # Errors
+    /// `Usage` if the consumer was not built with a subscription; `Closed`.
+    pub fn enforce_rebalance(&self, why: &str) -> Result<()> {
+        self.in_group("asking for a rebalance")?;
+        let end = (0..=MOST_REASON.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
+        let why = end.and_then(|end| why.get(..end)).unwrap_or_default().to_owned();
+        self.change(|shared| {
+            shared.lock().member.enforced = Some(why);
+            Ok(())
+        })
+    }
+
+    fn in_group(&self, doing: &str) -> Result<()> {
+        if self.0.subscribes {
+            return Ok(());
+        }
+        let text = format!(
+            "{doing} needs a group that divides topics, and the consumer has partitions assigned to it: build it with `subscribe`"
+        );
+        Err(Error::new(ErrorKind::Usage, text))
     }
 
     /// Ends the reading: the read that is waiting, and every later one, returns `None`. Commits still work, and so does

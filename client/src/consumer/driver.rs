@@ -65,6 +65,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         }
         if std::mem::take(&mut view_changed) {
             follow_metadata(&shared);
+            if member.as_mut().is_some_and(|member| member.tell_recreated(now)) {
+                continue;
+            }
         }
         ask(&shared, &replies, now);
         shared.emit_events();
