@@ -11,7 +11,7 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, GroupSettings, LogSettings, ReplicationSettings, Settings};
+use crate::core::{BrokerAddress, GroupSettings, LogSettings, ReplicationSettings, Settings, TransactionSettings};
 use crate::journal::{self, Journal};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
@@ -38,6 +38,7 @@ pub struct MockClusterBuilder {
     ports: Vec<u16>,
     pipe_options: PipeOptions,
     groups: GroupSettings,
+    transactions: TransactionSettings,
     replication: ReplicationSettings,
     racks: Vec<String>,
     journal_bytes: usize,
@@ -55,11 +56,8 @@ impl Default for MockClusterBuilder {
             host: Ipv4Addr::LOCALHOST,
             ports: Vec::new(),
             pipe_options: PipeOptions::default(),
-            groups: GroupSettings {
-                min_session_timeout: Duration::from_secs(6),
-                max_session_timeout: Duration::from_secs(30 * 60),
-                initial_rebalance_delay: Duration::ZERO,
-            },
+            groups: GroupSettings::default(),
+            transactions: TransactionSettings::default(),
             replication: ReplicationSettings::default(),
             racks: Vec::new(),
             journal_bytes: journal::DEFAULT_BYTES,
@@ -138,6 +136,41 @@ impl MockClusterBuilder {
     /// none, so that no test waits for what is not its subject; Kafka's own is 3 s.
     pub fn group_initial_rebalance_delay(mut self, time: Duration) -> Self {
         self.groups.initial_rebalance_delay = time;
+        self
+    }
+
+    /// The longest time that a producer may take for a transaction (`transaction.max.timeout.ms`). Default: 15 minutes, as in Kafka.
+    pub fn transaction_max_timeout(mut self, time: Duration) -> Self {
+        self.transactions.max_timeout = time;
+        self
+    }
+
+    /// The level of the feature `transaction.version`, 0 to 2. At 2 producers that know how take a new epoch for each
+    /// transaction and need not announce partitions (KIP-890); below they announce them. Default: 2, as in Kafka 4.
+    pub fn transaction_version(mut self, level: i16) -> Self {
+        self.transactions.version = level;
+        self
+    }
+
+    /// How many members a group may have (`group.max.size`); who comes then is answered `GROUP_MAX_SIZE_REACHED`. Default: no
+    /// limit, as in Kafka.
+    pub fn group_max_size(mut self, members: usize) -> Self {
+        self.groups.max_size = members;
+        self
+    }
+
+    /// How long committed offsets are kept when nobody needs them (`offsets.retention.minutes`, KIP-211): after a group has lost
+    /// its last member, after the commit if nobody ever joined, and after the last commit of a topic that no member wants any
+    /// more. Default: 7 days, as in Kafka.
+    pub fn offsets_retention(mut self, time: Duration) -> Self {
+        self.groups.offsets_retention = time;
+        self
+    }
+
+    /// How often coordinators look for such offsets, and for groups that have neither members nor offsets
+    /// (`offsets.retention.check.interval.ms`). Default: 10 minutes, as in Kafka.
+    pub fn offsets_retention_check_interval(mut self, time: Duration) -> Self {
+        self.groups.offsets_retention_check_interval = time;
         self
     }
 
@@ -273,17 +306,23 @@ impl MockClusterBuilder {
                 self.min_insync, self.brokers
             )));
         }
+        if !(0..=2).contains(&self.transactions.version) {
+            return Err(invalid(format!("transaction.version {} is none of 0, 1 and 2", self.transactions.version)));
+        }
         let GroupSettings { min_session_timeout, max_session_timeout, .. } = self.groups;
         if min_session_timeout > max_session_timeout {
             return Err(invalid(format!(
                 "group.min.session.timeout.ms {min_session_timeout:?} is above group.max.session.timeout.ms {max_session_timeout:?}"
             )));
         }
-        let LogSettings { retention_check_interval, cleaner_backoff, .. } = self.logs;
-        if retention_check_interval.is_zero() || cleaner_backoff.is_zero() {
-            return Err(invalid(
-                "log.retention.check.interval.ms and log.cleaner.backoff.ms cannot be 0: use a millisecond".to_owned(),
-            ));
+        for (name, time) in [
+            ("log.retention.check.interval.ms", self.logs.retention_check_interval),
+            ("log.cleaner.backoff.ms", self.logs.cleaner_backoff),
+            ("offsets.retention.check.interval.ms", self.groups.offsets_retention_check_interval),
+        ] {
+            if time < Duration::from_millis(1) {
+                return Err(invalid(format!("{name} is {time:?}: it cannot be shorter than 1 ms")));
+            }
         }
         Ok(())
     }
@@ -321,6 +360,7 @@ impl MockClusterBuilder {
             wall_start_ms,
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
+            transactions: self.transactions,
             replication: self.replication,
             logs: self.logs,
         };

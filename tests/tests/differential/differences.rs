@@ -18,7 +18,6 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ("a_producer_cannot_claim_the_append_time", "to be mended"),
     ("a_topic_named_twice_is_described_once", "to be mended"),
     ("a_wrong_last_offset_delta_is_an_invalid_record", "to be mended"),
-    ("an_empty_transactional_id_is_refused", "to be mended"),
     ("an_epoch_ends_where_the_next_begins", "to be mended"),
     ("an_invalid_name_is_not_created", "to be mended"),
     ("an_isolation_level_is_obeyed", "to be mended"),
