@@ -166,6 +166,7 @@ fn choice() -> Choice {
 
 async fn mock(min_insync: usize) -> MockCluster {
     let started = MockCluster::builder().brokers(3).min_insync(min_insync);
+    let started = started.racks(["r1", "r2", "r3"]).rack_aware_reads(true);
     let started = started.group_min_session_timeout(std::time::Duration::from_millis(500)).start().await;
     started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }

@@ -3,6 +3,7 @@
 //! * any version that is not known: the layout of version 0, error UNSUPPORTED_VERSION, and this API only; the connection stays
 //! * v3: client software name and version, refused unless they look like names
 //! * v4: features whose minimum is 0 (there are none)
+//! * v5: the cluster and the broker that the client means (KIP-1242); if they are others it must look for its cluster anew
 
 use milena_protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
@@ -15,9 +16,17 @@ use crate::core::{Core, Outcome};
 /// The feature levels of Kafka 4.4's metadata; features that stand for what is not served here are not listed.
 const METADATA_VERSION: (i16, i16) = (7, 33);
 
-pub(super) fn handle(_core: &mut Core, call: &Call<'_>, request: ApiVersionsRequest) -> Answer<ApiVersionsResponse> {
-    if call.version() >= 3 && !(is_name(&request.client_software_name) && is_name(&request.client_software_version)) {
-        return Answer::Now(ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() });
+pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ApiVersionsRequest) -> Answer<ApiVersionsResponse> {
+    let is_named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
+    let error_code = match (&request.cluster_id, request.node_id) {
+        _ if call.version() >= 3 && !is_named => ErrorCode::INVALID_REQUEST,
+        (None, -1) => ErrorCode::NONE,
+        (None, _) | (Some(_), -1) => ErrorCode::INVALID_REQUEST,
+        (Some(cluster), node) if *cluster == core.settings.cluster_id && node == call.broker() => ErrorCode::NONE,
+        _ => ErrorCode::REBOOTSTRAP_REQUIRED,
+    };
+    if !error_code.is_none() {
+        return Answer::Now(ApiVersionsResponse { error_code, ..Default::default() });
     }
     let (min_version, max_version) = METADATA_VERSION;
     let name = || "metadata.version".to_owned();

@@ -37,7 +37,9 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetCommitRequ
     let mut offsets = Vec::new();
     let mut written = Vec::new();
     let now_ms = core.wall_ms(call.now);
-    for (topic_at, topic) in request.topics.into_iter().enumerate() {
+    // Kafka does not answer for a topic of which no partition was named.
+    for topic in request.topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let topic_at = response.topics.len();
         let by_id = call.version() >= 10;
         let known =
             if by_id { core.controller.topic_by_id(topic.topic_id) } else { core.controller.topic(&topic.name) };
