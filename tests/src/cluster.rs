@@ -13,6 +13,7 @@ mod topics;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -167,7 +168,9 @@ fn choice() -> Choice {
 async fn mock(min_insync: usize) -> MockCluster {
     let started = MockCluster::builder().brokers(3).min_insync(min_insync);
     let started = started.racks(["r1", "r2", "r3"]).rack_aware_reads(true);
-    let started = started.group_min_session_timeout(std::time::Duration::from_millis(500)).start().await;
+    let started = started.group_min_session_timeout(Duration::from_millis(500));
+    let often = Duration::from_millis(250);
+    let started = started.log_retention_check_interval(often).log_cleaner_backoff(often).start().await;
     started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }
 
