@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch,
-    NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use milena_protocol::primitives::Records;
 
@@ -219,6 +219,8 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
                 };
                 let records = Records::from_pieces(records);
                 is_empty &= records.is_empty();
+                let aborted =
+                    pending.is_read_committed.then(|| aborted(window.log, wanted.fetch_offset, records.len()));
                 room = room.saturating_sub(records.len());
                 let (epoch, end_offset) = window.diverging.unwrap_or((-1, -1));
                 PartitionData {
@@ -228,7 +230,7 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
                     log_start_offset: window.log.start(),
                     diverging_epoch: EpochEndOffset { epoch, end_offset },
                     preferred_read_replica: window.closer.unwrap_or(-1),
-                    aborted_transactions: pending.is_read_committed.then(Vec::new),
+                    aborted_transactions: aborted,
                     records: Some(records),
                     ..Default::default()
                 }
@@ -248,6 +250,16 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
         push(&mut response.responses, key, data);
     }
     response
+}
+
+/// What a reader of committed records has to leave out; nothing, where nothing is read.
+fn aborted(log: &crate::core::Log, offset: i64, bytes: usize) -> Vec<AbortedTransaction> {
+    let found = if bytes == 0 { Vec::new() } else { log.aborted(offset, bytes) };
+    let named = |aborted: crate::core::Aborted| AbortedTransaction {
+        producer_id: aborted.producer_id,
+        first_offset: aborted.first_offset,
+    };
+    found.into_iter().map(named).collect()
 }
 
 /// Puts a partition with its topic, if that is the last one.

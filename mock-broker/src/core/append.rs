@@ -6,12 +6,15 @@ use bytes::{Bytes, BytesMut};
 use milena_protocol::ErrorCode;
 use milena_protocol::compression::{Compression, Compressor};
 use milena_protocol::primitives::Records;
-use milena_protocol::records::{Batch, BatchError, BatchErrorKind, BatchHeader, Batches, NewRecord, TimestampType};
+use milena_protocol::records::{
+    Attributes, Batch, BatchError, BatchErrorKind, BatchHeader, Batches, NewRecord, TimestampType,
+};
 
 use super::Core;
 use super::controller::{PartitionId, Refusal};
 use super::producers::Verdict;
 use super::topic_configs::AppendRules;
+use super::transactions::Identity;
 
 /// Positions of the length and of the format's number, the same in all formats.
 const LENGTH_POSITION: usize = 8;
@@ -223,27 +226,64 @@ impl Core {
         written.map_err(|rejection| Rejection { stage: Stage::Log, ..rejection })
     }
 
-    /// Appends records of the brokers' own, all or none, and lets the followers copy them.
+    /// Appends records of the brokers' own, all or none, and lets the followers copy them. Those of a transaction count when it
+    /// commits.
     pub(crate) fn append_own(
         &mut self,
         now: Duration,
         broker: i32,
         id: PartitionId,
+        transaction: Option<Identity>,
         records: &[(Bytes, Option<Bytes>)],
     ) -> Result<Appended, Rejection> {
-        self.check_leader(broker, id, -1)?;
-        let wall_ms = self.wall_ms(now);
+        let header = match transaction {
+            Some(Identity { producer_id, epoch: producer_epoch }) => BatchHeader {
+                producer_id,
+                producer_epoch,
+                attributes: Attributes::default().with_transactional(),
+                ..BatchHeader::default()
+            },
+            None => BatchHeader::default(),
+        };
         let mut body = Vec::new();
         for (delta, (key, value)) in (0..).zip(records) {
             NewRecord { key: Some(key), value: value.as_deref(), headers: &[] }.append_to(delta, 0, &mut body);
         }
-        let count = i32::try_from(records.len()).unwrap_or(i32::MAX);
+        let record_count = i32::try_from(records.len()).unwrap_or(i32::MAX);
+        self.append_by_broker(now, broker, id, BatchHeader { record_count, ..header }, body)
+    }
+
+    /// Appends the marker that ends a producer's transaction in a partition.
+    pub(crate) fn append_marker(
+        &mut self,
+        now: Duration,
+        broker: i32,
+        id: PartitionId,
+        Identity { producer_id, epoch: producer_epoch }: Identity,
+        (key, value): (&[u8], &[u8]),
+    ) -> Result<Appended, Rejection> {
+        let mut body = Vec::new();
+        NewRecord { key: Some(key), value: Some(value), headers: &[] }.append_to(0, 0, &mut body);
+        let attributes = Attributes::default().with_transactional().with_control();
+        let header = BatchHeader { producer_id, producer_epoch, attributes, record_count: 1, ..BatchHeader::default() };
+        self.append_by_broker(now, broker, id, header, body)
+    }
+
+    fn append_by_broker(
+        &mut self,
+        now: Duration,
+        broker: i32,
+        id: PartitionId,
+        header: BatchHeader,
+        body: Vec<u8>,
+    ) -> Result<Appended, Rejection> {
+        self.check_leader(broker, id, -1)?;
+        let wall_ms = self.wall_ms(now);
         let header = BatchHeader {
-            last_offset_delta: count - 1,
+            last_offset_delta: header.record_count - 1,
             base_timestamp: wall_ms,
             max_timestamp: wall_ms,
-            record_count: count,
-            ..BatchHeader::default()
+            ..header
         };
         let batch = assemble(header, body.into()).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
         self.write(broker, id, &batch)
@@ -294,6 +334,11 @@ impl Core {
                 );
                 return Err(reject(code, message));
             }
+        }
+        let is_in_transaction = replica.log.open_transaction(header.producer_id).is_some();
+        if is_in_transaction && !header.attributes.is_transactional() {
+            let message = format_args!("producer {} writes past its open transaction", header.producer_id);
+            return Err(reject(ErrorCode::INVALID_TXN_STATE, message));
         }
         let batch = batch.at(replica.log.end(), leader_epoch);
         let header = *batch.header();
