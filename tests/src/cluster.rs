@@ -167,6 +167,7 @@ fn choice() -> Choice {
 
 async fn mock(min_insync: usize) -> MockCluster {
     let started = MockCluster::builder().brokers(3).min_insync(min_insync);
+    let started = started.racks(["r1", "r2", "r3"]).rack_aware_reads(true);
     let started = started.group_min_session_timeout(Duration::from_millis(500));
     let often = Duration::from_millis(250);
     let started = started.log_retention_check_interval(often).log_cleaner_backoff(often).start().await;
