@@ -17,6 +17,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod elect_leaders;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -89,6 +90,7 @@ macro_rules! each_api {
         init_producer_id::InitProducerIdRequest
         offset_for_leader_epoch::OffsetForLeaderEpochRequest
         describe_configs::DescribeConfigsRequest
+        elect_leaders::ElectLeadersRequest
         describe_cluster::DescribeClusterRequest
         }
     };
