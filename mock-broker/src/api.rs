@@ -12,7 +12,10 @@ use milena_protocol::primitives::{DecodeError, Decoder};
 use crate::core::{Core, Origin, Outcome, Ticket};
 
 mod api_versions;
+mod create_partitions;
 mod create_topics;
+mod delete_groups;
+pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -21,6 +24,7 @@ mod elect_leaders;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 pub(crate) mod join_group;
 mod leave_group;
@@ -28,6 +32,7 @@ mod list_groups;
 mod list_offsets;
 mod metadata;
 pub(crate) mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
@@ -87,10 +92,15 @@ macro_rules! each_api {
         api_versions::ApiVersionsRequest
         create_topics::CreateTopicsRequest
         delete_topics::DeleteTopicsRequest
+        delete_records::DeleteRecordsRequest
         init_producer_id::InitProducerIdRequest
         offset_for_leader_epoch::OffsetForLeaderEpochRequest
         describe_configs::DescribeConfigsRequest
+        create_partitions::CreatePartitionsRequest
+        delete_groups::DeleteGroupsRequest
         elect_leaders::ElectLeadersRequest
+        incremental_alter_configs::IncrementalAlterConfigsRequest
+        offset_delete::OffsetDeleteRequest
         describe_cluster::DescribeClusterRequest
         }
     };

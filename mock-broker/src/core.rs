@@ -254,6 +254,9 @@ impl Core {
             Wait::OffsetCommit(pending) => {
                 api::offset_commit::check(self, &call, pending, is_expired).map_err(Wait::OffsetCommit)
             }
+            Wait::DeleteRecords(pending) => {
+                api::delete_records::check(self, &call, pending, is_expired).map_err(Wait::DeleteRecords)
+            }
             Wait::Group => Err(Wait::Group),
         };
         match result {

@@ -13,9 +13,9 @@ mod topics;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};

@@ -55,11 +55,7 @@ impl Default for MockClusterBuilder {
             host: Ipv4Addr::LOCALHOST,
             ports: Vec::new(),
             pipe_options: PipeOptions::default(),
-            groups: GroupSettings {
-                min_session_timeout: Duration::from_secs(6),
-                max_session_timeout: Duration::from_secs(30 * 60),
-                initial_rebalance_delay: Duration::ZERO,
-            },
+            groups: GroupSettings::default(),
             replication: ReplicationSettings::default(),
             racks: Vec::new(),
             journal_bytes: journal::DEFAULT_BYTES,
@@ -138,6 +134,28 @@ impl MockClusterBuilder {
     /// none, so that no test waits for what is not its subject; Kafka's own is 3 s.
     pub fn group_initial_rebalance_delay(mut self, time: Duration) -> Self {
         self.groups.initial_rebalance_delay = time;
+        self
+    }
+
+    /// How many members a group may have (`group.max.size`); who comes then is answered `GROUP_MAX_SIZE_REACHED`. Default: no
+    /// limit, as in Kafka.
+    pub fn group_max_size(mut self, members: usize) -> Self {
+        self.groups.max_size = members;
+        self
+    }
+
+    /// How long committed offsets are kept when nobody needs them (`offsets.retention.minutes`, KIP-211): after a group has lost
+    /// its last member, after the commit if nobody ever joined, and after the last commit of a topic that no member wants any
+    /// more. Default: 7 days, as in Kafka.
+    pub fn offsets_retention(mut self, time: Duration) -> Self {
+        self.groups.offsets_retention = time;
+        self
+    }
+
+    /// How often coordinators look for such offsets, and for groups that have neither members nor offsets
+    /// (`offsets.retention.check.interval.ms`). Default: 10 minutes, as in Kafka.
+    pub fn offsets_retention_check_interval(mut self, time: Duration) -> Self {
+        self.groups.offsets_retention_check_interval = time;
         self
     }
 
@@ -279,11 +297,14 @@ impl MockClusterBuilder {
                 "group.min.session.timeout.ms {min_session_timeout:?} is above group.max.session.timeout.ms {max_session_timeout:?}"
             )));
         }
-        let LogSettings { retention_check_interval, cleaner_backoff, .. } = self.logs;
-        if retention_check_interval.is_zero() || cleaner_backoff.is_zero() {
-            return Err(invalid(
-                "log.retention.check.interval.ms and log.cleaner.backoff.ms cannot be 0: use a millisecond".to_owned(),
-            ));
+        for (name, time) in [
+            ("log.retention.check.interval.ms", self.logs.retention_check_interval),
+            ("log.cleaner.backoff.ms", self.logs.cleaner_backoff),
+            ("offsets.retention.check.interval.ms", self.groups.offsets_retention_check_interval),
+        ] {
+            if time < Duration::from_millis(1) {
+                return Err(invalid(format!("{name} is {time:?}: it cannot be shorter than 1 ms")));
+            }
         }
         Ok(())
     }

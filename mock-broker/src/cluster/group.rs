@@ -73,6 +73,17 @@ impl GroupControl {
         expect_done(done, || format!("rebalance group {}", self.id));
     }
 
+    /// Fences a static member (KIP-345), as if its instance had been started once more elsewhere: its next request is answered
+    /// `FENCED_INSTANCE_ID`. What it had stays assigned to its place in the group until the session ends.
+    ///
+    /// # Panics
+    /// If the group has no member with this `group.instance.id`.
+    #[track_caller]
+    pub fn fence(&self, instance_id: &str) {
+        let done = self.cluster.shared().change(|state, now| state.core.fence_instance(now, &self.id, instance_id));
+        expect_done(done, || format!("fence instance {instance_id} of group {}", self.id));
+    }
+
     /// Makes another in-sync broker the coordinator, which first has to read the group's records for this long and answers
     /// `COORDINATOR_LOAD_IN_PROGRESS` meanwhile. All groups with the same partition of `__consumer_offsets` move with it. Nothing
     /// happens if the broker is the coordinator already.

@@ -22,6 +22,7 @@ use super::{Core, Log, Origin};
 use crate::api::{self, Call};
 
 mod description;
+mod forgetting;
 mod group;
 mod member;
 mod rebalance;
@@ -41,6 +42,24 @@ pub(crate) struct GroupSettings {
     pub(crate) min_session_timeout: Duration,
     pub(crate) max_session_timeout: Duration,
     pub(crate) initial_rebalance_delay: Duration,
+    /// Members of one group.
+    pub(crate) max_size: usize,
+    pub(crate) offsets_retention: Duration,
+    /// Not zero.
+    pub(crate) offsets_retention_check_interval: Duration,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_secs(30 * 60),
+            initial_rebalance_delay: Duration::ZERO,
+            max_size: usize::MAX,
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            offsets_retention_check_interval: Duration::from_secs(600),
+        }
+    }
 }
 
 /// The groups that one broker coordinates.
@@ -74,6 +93,14 @@ impl Groups {
         self.rearm(&id);
     }
 
+    fn remove(&mut self, id: &str) -> Option<Group> {
+        let Coordinated { group, deadline, .. } = self.by_id.remove(id)?;
+        if let Some(deadline) = deadline {
+            self.deadlines.remove(&(deadline, id.to_owned()));
+        }
+        Some(group)
+    }
+
     /// To be called after each change of a group.
     fn rearm(&mut self, id: &str) {
         let Some(coordinated) = self.by_id.get_mut(id) else { return };
@@ -99,16 +126,7 @@ impl Groups {
         self.partitions.remove(&partition);
         let of_partition = self.by_id.iter().filter(|(_, coordinated)| coordinated.partition == partition);
         let ids: Vec<String> = of_partition.map(|(id, _)| id.clone()).collect();
-        let mut groups = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some(Coordinated { group, deadline, .. }) = self.by_id.remove(&id) {
-                if let Some(deadline) = deadline {
-                    self.deadlines.remove(&(deadline, id));
-                }
-                groups.push(group);
-            }
-        }
-        groups
+        ids.iter().filter_map(|id| self.remove(id)).collect()
     }
 }
 
@@ -146,6 +164,7 @@ impl Core {
             ticket,
             new_id: if is_first_join { self.new_member_id(&request, &client_id) } else { String::new() },
             needs_id: header.api_version >= 4,
+            max_size: self.settings.groups.max_size,
             can_skip_assignment: header.api_version >= 9,
             client_id,
             client_host: origin.client_host.clone(),
@@ -257,6 +276,21 @@ impl Core {
         evicted.unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
     }
 
+    /// Gives a static member's place to a twin that is never heard of: who has it now is fenced, as if its instance had been
+    /// started once more.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID if the group has no such member.
+    pub(crate) fn fence_instance(&mut self, now: Duration, group: &str, instance_id: &str) -> Result<(), ErrorCode> {
+        let broker = self.coordinator(group);
+        let twin = JoinGroupRequest { group_instance_id: Some(instance_id.to_owned()), ..Default::default() };
+        let twin = self.new_member_id(&twin, "");
+        let fenced =
+            self.with_group(now, broker, group, |group, effects| group.fence(now, instance_id, &twin, effects));
+        self.poll(now);
+        fenced.unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
+    }
+
     fn group_at(&self, broker: i32, id: &str) -> Option<&Group> {
         self.brokers.get(&broker).and_then(|broker| broker.groups.get(id))
     }
@@ -280,7 +314,11 @@ impl Core {
     fn settle_group(&mut self, now: Duration, broker: i32, id: &str, mut effects: Effects) {
         while let Some(store) = effects.store.take() {
             let timestamp = self.wall_ms(now);
-            let record = self.group_at(broker, id).map(|group| group.record(timestamp));
+            let group = self.brokers.get_mut(&broker).and_then(|broker| broker.groups.get_mut(id));
+            let record = group.map(|group| {
+                group.emptied_at = matches!(store, Store::Emptied).then_some(timestamp);
+                group.record(timestamp)
+            });
             let partition = self.check_coordinator(broker, id);
             let stored = match (record, partition) {
                 (Some(record), Ok(partition)) => self.store_group(now, broker, partition, id, &record),

@@ -151,7 +151,7 @@ impl Core {
         })
     }
 
-    fn is_offsets_topic(&self, id: PartitionId) -> bool {
+    pub(super) fn is_offsets_topic(&self, id: PartitionId) -> bool {
         self.controller.topic(OFFSETS_TOPIC).is_some_and(|topic| topic.id == id.topic)
     }
 

@@ -7,7 +7,7 @@ use milena_protocol::frame::RequestHeader;
 
 use super::controller::PartitionId;
 use super::{Origin, Ticket};
-use crate::api::{Call, fetch, offset_commit, produce};
+use crate::api::{Call, delete_records, fetch, offset_commit, produce};
 
 /// What a request waits for.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) enum Wait {
     Fetch(fetch::Pending),
     /// That its offsets are on all in-sync replicas.
     OffsetCommit(offset_commit::Pending),
+    /// That all replicas start where it wants.
+    DeleteRecords(delete_records::Pending),
     /// That the members of its group have come as far. The group has its ticket, and answers it.
     Group,
 }

@@ -1,5 +1,6 @@
 //! Tests of the core: frames in, frames out, virtual time. Pure.
 
+mod admin;
 mod compaction;
 mod connections;
 mod consume;

@@ -64,8 +64,10 @@ impl Logged {
 }
 
 fn settings(configs: &[(&str, &str)]) -> Vec<CreatableTopicConfig> {
-    let config =
-        |(name, value): &(&str, &str)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) };
+    let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+        name: (*name).to_owned(),
+        value: Some((*value).to_owned()),
+    };
     configs.iter().map(config).collect()
 }
 
@@ -92,7 +94,8 @@ impl TestCluster {
     /// Deletes a topic and creates another one of the same name with one partition, once no broker knows the old one.
     pub async fn recreate_topic(&self, name: &str) {
         let old = self.topic_id(name).await;
-        let named = DeleteTopicsRequest { topic_names: vec![name.to_owned()], timeout_ms: 20_000, ..Default::default() };
+        let named =
+            DeleteTopicsRequest { topic_names: vec![name.to_owned()], timeout_ms: 20_000, ..Default::default() };
         let answer = self.ask_any(async |address| ask(address, 4, &named).await).await;
         assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "deleting {name}");
         eventually(&format!("no broker to know {name}"), async || {

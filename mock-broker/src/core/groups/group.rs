@@ -136,6 +136,8 @@ pub(super) struct Group {
     /// Ids that were given away, and until when they are waited for.
     pub(super) promised: BTreeMap<String, Duration>,
     pub(super) first_delay: Duration,
+    /// When the last member went, in milliseconds since the Unix epoch.
+    pub(super) emptied_at: Option<i64>,
 }
 
 impl Group {
@@ -149,12 +151,14 @@ impl Group {
             members: Vec::new(),
             promised: BTreeMap::new(),
             first_delay,
+            emptied_at: None,
         }
     }
 
     /// The group as the coordinator before left it in the log.
     pub(super) fn restored(record: GroupRecord, first_delay: Duration, now: Duration) -> Self {
         let protocol = record.protocol.clone().unwrap_or_default();
+        let emptied_at = Some(record.timestamp).filter(|time| *time >= 0 && record.members.is_empty());
         let members: Vec<Member> =
             record.members.into_iter().map(|member| Member::restored(member, &protocol, now)).collect();
         Self {
@@ -166,6 +170,7 @@ impl Group {
             members,
             promised: BTreeMap::new(),
             first_delay,
+            emptied_at,
         }
     }
 

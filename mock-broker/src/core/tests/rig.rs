@@ -46,7 +46,7 @@ pub(super) fn settings() -> Settings {
         groups: GroupSettings {
             min_session_timeout: Duration::from_millis(500),
             max_session_timeout: Duration::from_secs(1800),
-            initial_rebalance_delay: Duration::ZERO,
+            ..GroupSettings::default()
         },
         replication: ReplicationSettings { is_rack_aware: true, ..Default::default() },
         logs: LogSettings::default(),

@@ -48,7 +48,7 @@ pub(in crate::fault) fn cluster() -> Core {
         groups: GroupSettings {
             min_session_timeout: Duration::ZERO,
             max_session_timeout: Duration::MAX,
-            initial_rebalance_delay: Duration::ZERO,
+            ..GroupSettings::default()
         },
     });
     let orders = NewTopic { name: "orders".into(), partitions: 8, replication_factor: None, configs: BTreeMap::new() };

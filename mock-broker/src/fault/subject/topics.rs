@@ -123,8 +123,7 @@ impl Subject for ElectLeadersRequest {
     }
 
     fn refuse(self, _: &View<'_>, refusal: &Refusal<'_>) -> Option<ElectLeadersResponse> {
-        let failed =
-            |partition_id| PartitionResult { partition_id, error_code: refusal.code, ..Default::default() };
+        let failed = |partition_id| PartitionResult { partition_id, error_code: refusal.code, ..Default::default() };
         let of_topic = |TopicPartitions { topic, partitions }| ReplicaElectionResult {
             topic,
             partition_result: partitions.into_iter().map(failed).collect(),
