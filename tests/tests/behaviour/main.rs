@@ -15,6 +15,7 @@ mod limits;
 mod order;
 mod positions;
 mod produce;
+mod replication;
 mod topics;
 
 use std::future::Future;

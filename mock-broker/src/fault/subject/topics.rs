@@ -9,9 +9,6 @@ use milena_protocol::messages::create_topics::{CreatableTopicResult, CreateTopic
 use milena_protocol::messages::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use milena_protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use milena_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResult};
-use milena_protocol::messages::elect_leaders::{
-    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult, TopicPartitions,
-};
 use milena_protocol::messages::incremental_alter_configs::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
 };
@@ -109,27 +106,6 @@ impl Subject for DeleteTopicsRequest {
             if b.topic_id.is_zero() { a.name == b.name } else { a.topic_id == b.topic_id }
         };
         put_rows(&mut answer.responses, errors.responses, is_same, |row, error| *row = error);
-    }
-}
-
-impl Subject for ElectLeadersRequest {
-    fn tell(&self, _: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
-        match &self.topic_partitions {
-            None => about(About::EveryTopic),
-            Some(topics) => topics.iter().for_each(|TopicPartitions { topic, partitions }| {
-                partitions.iter().for_each(|partition| about(About::Topic(topic, Some(*partition))));
-            }),
-        }
-    }
-
-    fn refuse(self, _: &View<'_>, refusal: &Refusal<'_>) -> Option<ElectLeadersResponse> {
-        let failed = |partition_id| PartitionResult { partition_id, error_code: refusal.code, ..Default::default() };
-        let of_topic = |TopicPartitions { topic, partitions }| ReplicaElectionResult {
-            topic,
-            partition_result: partitions.into_iter().map(failed).collect(),
-        };
-        let replica_election_results = self.topic_partitions.into_iter().flatten().map(of_topic).collect();
-        Some(ElectLeadersResponse { error_code: refusal.code, replica_election_results, ..Default::default() })
     }
 }
 
