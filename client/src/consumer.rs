@@ -116,9 +116,11 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How the group divides its partitions, by the names of assignors, the preferred one first: `range`, `roundrobin`,
-    /// `sticky`, `cooperative-sticky`, and those registered with [`ConsumerBuilder::register_assignor`]. The group uses one that all its members have. Default: `range`.
-    /// Property: `partition.assignment.strategy`.
+    /// How the group divides its partitions, by the names of assignors, the preferred one first: `range`, `roundrobin`, `sticky`,
+    /// `cooperative-sticky`, and those registered with [`ConsumerBuilder::register_assignor`]. The group uses one that all its
+    /// members have. If all of these are cooperative, the consumer reads on what it keeps while the group rebalances; else every
+    /// rebalance takes everything from it first. A group changes from `range` to `cooperative-sticky` in two rolling restarts, the
+    /// first with both. Default: `cooperative-sticky`. Property: `partition.assignment.strategy`.
     pub fn assignors<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         self.config.consumer.partition_assignment_strategy = Some(names);

@@ -5,6 +5,7 @@ mod control;
 mod fault_handle;
 mod group;
 mod topic;
+mod transaction;
 
 use std::fmt;
 use std::future::Future;
@@ -20,10 +21,11 @@ use crate::server::{PATIENCE, Shared};
 use crate::snapshot::{Connection, Snapshot};
 
 pub use builder::MockClusterBuilder;
-pub use control::{BrokerControl, PartitionControl};
+pub use control::{BrokerControl, Direction, PartitionControl};
 pub use fault_handle::FaultHandle;
 pub use group::GroupControl;
 pub use topic::Topic;
+pub use transaction::TransactionControl;
 
 /// A Kafka cluster in this process. Clones are handles to one cluster; it ends when the last one is dropped, or by
 /// [`stop`](Self::stop).
@@ -67,8 +69,7 @@ impl MockCluster {
     /// `b1:9092,b2:9092`.
     pub fn bootstrap(&self) -> String {
         let state = self.shared().lock();
-        let addresses: Vec<_> =
-            state.brokers().iter().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
+        let addresses: Vec<_> = state.brokers().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
         addresses.join(",")
     }
 
@@ -78,20 +79,45 @@ impl MockCluster {
     /// `ConnectionRefused` if that broker is down or the cluster has been stopped; `NotFound` if no broker has this address.
     ///
     /// # Cancel safety
-    /// The connection is made when the future is first polled, and closed if it is dropped after that.
+    /// The connection is made when the future is first polled, or when the way to the broker is mended, and closed if it is
+    /// dropped after that.
     pub fn pipe(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Pipe>> + Send + 'static + use<> {
         let shared = Arc::clone(self.shared());
         let host = host.to_owned();
-        async move { shared.connect(&host, port) }
+        async move { shared.connect(&host, port).await }
     }
 
     /// All brokers, by their ids.
     pub fn brokers(&self) -> Vec<BrokerControl> {
-        let ids: Vec<i32> = self.shared().lock().brokers().iter().map(|broker| broker.id).collect();
+        let ids: Vec<i32> = self.shared().lock().brokers().map(|broker| broker.id).collect();
         ids.into_iter().map(|id| self.broker(id)).collect()
     }
 
-    /// One broker, to crash, restart or freeze it. Ids count from 1.
+    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is the next
+    /// one. Topics that are created from now on can have replicas there.
+    ///
+    /// # Panics
+    /// If there is no free port, or the cluster has been stopped.
+    pub fn add_broker(&self) -> BrokerControl {
+        self.add_broker_to(None)
+    }
+
+    /// Like [`add_broker`](Self::add_broker), with a rack.
+    ///
+    /// # Panics
+    /// If there is no free port, or the cluster has been stopped.
+    pub fn add_broker_in_rack(&self, rack: &str) -> BrokerControl {
+        self.add_broker_to(Some(rack))
+    }
+
+    fn add_broker_to(&self, rack: Option<&str>) -> BrokerControl {
+        match self.shared().add_broker(rack) {
+            Ok(id) => self.broker(id),
+            Err(error) => panic!("the mock cluster cannot have another broker: {error}"),
+        }
+    }
+
+    /// One broker, to crash, freeze or cut it off. Ids count from 1.
     ///
     /// # Panics
     /// If there is no such broker.
@@ -107,6 +133,11 @@ impl MockCluster {
     /// One consumer group, to look at its members and to disturb it.
     pub fn group(&self, id: &str) -> GroupControl {
         GroupControl::new(self.clone(), id)
+    }
+
+    /// The transactions of one transactional id, to look at them and to disturb them.
+    pub fn transaction(&self, id: &str) -> TransactionControl {
+        TransactionControl::new(self.clone(), id)
     }
 
     /// The connections that neither side has closed, oldest first.

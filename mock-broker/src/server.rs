@@ -2,12 +2,14 @@
 
 mod connection;
 mod door;
+mod gate;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,12 +30,16 @@ use crate::random::Random;
 use crate::snapshot::{Connection, Snapshot};
 
 pub(crate) use door::{Door, listen};
+pub(crate) use gate::Gate;
+use gate::Gates;
 
 /// How long conditions are waited for before the wait is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pipes draw from a random stream of their own.
 const PIPE_STREAM: u64 = 10;
+/// The port of every broker of a cluster in memory, where only hosts differ.
+pub(crate) const PORT_IN_MEMORY: u16 = 9092;
 /// Pipes are hosts to nobody; brokers see them as local ones.
 const PIPE_HOST: &str = "/127.0.0.1";
 
@@ -85,7 +91,7 @@ struct Received {
 struct Ticketed {
     origin: Origin,
     killed: oneshot::Receiver<Infallible>,
-    frozen: Arc<door::Frozen>,
+    gates: Arc<Gates>,
 }
 
 /// Why a broker does not look at a request.
@@ -220,6 +226,79 @@ impl Shared {
         Ok(())
     }
 
+    pub(crate) fn freeze(&self, broker: i32) {
+        self.change(|state, now| {
+            let Some(door) = state.doors.get(&broker).filter(|door| door.is_open()) else { return };
+            door.gates().work.shut();
+            state.core.freeze(now, broker);
+        });
+    }
+
+    /// The broker learns what has happened before it works on what it was sent meanwhile.
+    pub(crate) fn thaw(&self, broker: i32) {
+        self.change(|state, now| {
+            state.core.thaw(now, broker);
+            if let Some(door) = state.doors.get(&broker) {
+                door.gates().work.open();
+            }
+        });
+    }
+
+    /// Adds a broker that listens, if the others do, on a free port of their host.
+    ///
+    /// # Errors
+    /// There is no free port, or the cluster has been stopped.
+    pub(crate) fn add_broker(self: &Arc<Self>, rack: Option<&str>) -> io::Result<i32> {
+        let id = self.change(|state, now| {
+            let id = state.brokers().map(|broker| broker.id).max().unwrap_or(0) + 1;
+            let listens_on = state.doors.values().find_map(Door::address).map(|address| address.ip());
+            let (door, host, port) = match listens_on {
+                Some(ip) => {
+                    let _context = self.runtime.enter();
+                    let listener = listen(ip, 0)?;
+                    let port = listener.local_addr()?.port();
+                    (Door::new(Some(listener))?, ip.to_string(), port)
+                }
+                None => (Door::new(None)?, format!("b{id}"), PORT_IN_MEMORY),
+            };
+            state.doors.insert(id, door);
+            state.core.add_broker(now, BrokerAddress { id, host, port, rack: rack.map(str::to_owned) });
+            io::Result::Ok(id)
+        })?;
+        self.accept_at(id);
+        Ok(id)
+    }
+
+    pub(crate) fn remove_broker(&self, broker: i32) {
+        self.change(|state, now| {
+            let Some(mut door) = state.doors.remove(&broker) else { return };
+            door.close_for_good();
+            state.reset_connections(|open| open.about.broker == broker, now, &self.journal);
+            state.core.remove_broker(now, broker);
+        });
+    }
+
+    /// Restarts a broker with another address: of a cluster in memory any, else another free port.
+    ///
+    /// # Errors
+    /// There is no free port, or the cluster has been stopped.
+    pub(crate) fn change_address(self: &Arc<Self>, broker: i32, host: &str) -> io::Result<()> {
+        self.crash(broker);
+        self.change(|state, _| {
+            let Some(door) = state.doors.get_mut(&broker) else { return Ok(()) };
+            let (host, port) = match door.address() {
+                Some(address) => {
+                    let _context = self.runtime.enter();
+                    (address.ip().to_string(), door.move_to(SocketAddr::new(address.ip(), 0))?.port())
+                }
+                None => (host.to_owned(), PORT_IN_MEMORY),
+            };
+            state.core.readdress(broker, host, port);
+            io::Result::Ok(())
+        })?;
+        self.restart(broker)
+    }
+
     /// Ends everything but what can be looked at, and waits for the tasks.
     pub(crate) async fn stop(&self) {
         if let Some(mut tasks) = self.stop_now() {
@@ -242,17 +321,33 @@ impl Shared {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The client's end of a new connection.
-    pub(crate) fn connect(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Pipe> {
+    /// The client's end of a new connection, once bytes get through in both directions.
+    pub(crate) async fn connect(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Pipe> {
+        loop {
+            let gates = match self.try_connect(host, port)? {
+                Ok(pipe) => return Ok(pipe),
+                Err(gates) => gates,
+            };
+            gates.from_clients.opened().await;
+            gates.to_clients.opened().await;
+        }
+    }
+
+    /// The inner error is what is shut.
+    fn try_connect(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Result<Pipe, Arc<Gates>>> {
         let (client, server, ticketed) = {
             let mut state = self.lock();
-            let known = state.brokers().iter().find(|broker| broker.host == host && broker.port == port);
+            let known = state.brokers().find(|broker| broker.host == host && broker.port == port);
             let Some(broker) = known.map(|broker| broker.id) else {
-                let others: Vec<_> = state.brokers().iter().map(|b| format!("{}:{}", b.host, b.port)).collect();
+                let others: Vec<_> = state.brokers().map(|b| format!("{}:{}", b.host, b.port)).collect();
                 let others = others.join(", ");
                 let message = format!("no mock broker has the address {host}:{port}; they have {others}");
                 return Err(io::Error::new(io::ErrorKind::NotFound, message));
             };
+            let gates = state.doors.get(&broker).map(|door| Arc::clone(door.gates()));
+            if let Some(gates) = gates.filter(|gates| gates.from_clients.is_shut() || gates.to_clients.is_shut()) {
+                return Ok(Err(gates));
+            }
             let options = Arc::clone(&state.pipe_options);
             let (client, server) = Pipe::pair(&options, &mut state.random);
             let now = self.now();
@@ -269,7 +364,7 @@ impl Shared {
             (client, server, ticketed)
         };
         self.serve(server, ticketed);
-        Ok(client)
+        Ok(Ok(client))
     }
 
     fn serve<S>(self: &Arc<Self>, stream: S, ticketed: Ticketed)
@@ -372,11 +467,12 @@ impl State {
     }
 
     pub(crate) fn broker(&self, id: i32) -> Option<&BrokerAddress> {
-        self.brokers().iter().find(|broker| broker.id == id)
+        self.core.controller.address(id)
     }
 
-    pub(crate) fn brokers(&self) -> &[BrokerAddress] {
-        &self.core.settings.brokers
+    /// All brokers, by their ids.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = &BrokerAddress> {
+        self.core.controller.addresses()
     }
 
     /// None if the broker is down.
@@ -387,7 +483,7 @@ impl State {
         let (alive, killed) = oneshot::channel();
         let about = Connection::new(now, connection, broker, client_host.clone());
         self.connections.insert(connection, Open { about, pipe, _alive: alive });
-        Some(Ticketed { origin: Origin { broker, connection, client_host }, killed, frozen: door.frozen() })
+        Some(Ticketed { origin: Origin { broker, connection, client_host }, killed, gates: Arc::clone(door.gates()) })
     }
 
     fn admit(&self, origin: &Origin) -> Result<(), Refusal> {
@@ -395,7 +491,7 @@ impl State {
             return Err(Refusal::Gone);
         }
         match self.doors.get(&origin.broker) {
-            Some(door) if door.is_frozen() => Err(Refusal::Frozen),
+            Some(door) if door.gates().work.is_shut() => Err(Refusal::Frozen),
             Some(_) => Ok(()),
             None => Err(Refusal::Gone),
         }

@@ -150,10 +150,10 @@ impl From<Bytes> for Records {
     }
 }
 
-/// How many bytes there are: to read them is what `records` is for.
+/// How many bytes there are, for to read them is what `records` is for; the bytes themselves with `{:#?}`.
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.len())
+        if f.alternate() { self.pieces.fmt(f) } else { write!(f, "{} bytes", self.len()) }
     }
 }
 

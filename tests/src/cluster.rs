@@ -13,6 +13,7 @@ mod topics;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -79,12 +80,16 @@ impl TestCluster {
     /// For tests that leave the brokers alone. On a real Kafka all of a test process share one cluster, so topics and
     /// groups need [`unique`](Self::unique) names; a mock cluster is new each time.
     pub async fn shared() -> Self {
+        Self::shared_with(Settings::default()).await
+    }
+
+    /// Like [`shared`](Self::shared), for tests that all want the same settings of a real Kafka.
+    pub async fn shared_with(settings: Settings) -> Self {
         static SHARED: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
         let kind = match choice() {
             Choice::Mock => Kind::Mock(mock(1).await),
             choice @ (Choice::Real | Choice::Testcontainers) => {
-                let start =
-                    async || Kafka::start(choice, Settings::default()).await.map(Arc::new).map_err(|e| e.to_string());
+                let start = async || Kafka::start(choice, settings).await.map(Arc::new).map_err(|e| e.to_string());
                 match SHARED.get_or_init(start).await {
                     Ok(cluster) => Kind::Real(Arc::clone(cluster)),
                     Err(error) => panic!("{error}"),
@@ -162,7 +167,10 @@ fn choice() -> Choice {
 
 async fn mock(min_insync: usize) -> MockCluster {
     let started = MockCluster::builder().brokers(3).min_insync(min_insync);
-    let started = started.group_min_session_timeout(std::time::Duration::from_millis(500)).start().await;
+    let started = started.racks(["r1", "r2", "r3"]).rack_aware_reads(true);
+    let started = started.group_min_session_timeout(Duration::from_millis(500));
+    let often = Duration::from_millis(250);
+    let started = started.log_retention_check_interval(often).log_cleaner_backoff(often).start().await;
     started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }
 

@@ -170,8 +170,8 @@ impl ConsumerControl {
         self.change(|shared| shared.lock().assignment.rewind(batch))
     }
 
-    /// Reads these topics and no others from now on, together with the other members of the group: everything that is owned is
-    /// given up, and divided anew.
+    /// Reads these topics and no others from now on, together with the other members of the group: what is owned of others is given
+    /// up (by an eager consumer, everything), and the group divides anew.
     ///
     /// # Errors
     /// `Usage` if the consumer was not built with [`subscribe`](crate::ConsumerBuilder::subscribe), or no topic is named; `Closed`.

@@ -1,5 +1,6 @@
 //! Tests of the core: frames in, frames out, virtual time. Pure.
 
+mod admin;
 mod compaction;
 mod connections;
 mod consume;
@@ -7,8 +8,10 @@ mod crashes;
 mod groups;
 mod offsets;
 mod produce;
+mod replication;
 mod retention;
 mod rig;
 mod sessions;
 mod topics;
+mod transactions;
 mod waiting;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 
+use super::broker::Process;
 use super::controller::{PartitionId, is_internal};
 use super::replica::Replica;
 use super::{Core, Log};
@@ -43,6 +44,8 @@ const LARGE_INTERNAL_LOG: u64 = 1 << 20;
 enum Task {
     Retention,
     Compaction,
+    /// Of committed offsets.
+    Offsets,
 }
 
 /// What is planned.
@@ -76,6 +79,14 @@ impl Upkeep {
         self.queue.insert((due, id, task));
     }
 
+    fn forget(&mut self, id: PartitionId) {
+        for task in [Task::Retention, Task::Compaction, Task::Offsets] {
+            if let Some(due) = self.due.remove(&(id, task)) {
+                self.queue.remove(&(due, id, task));
+            }
+        }
+    }
+
     fn take(&mut self, now: Duration) -> Option<(PartitionId, Task)> {
         let (due, id, task) = *self.queue.first().filter(|(due, ..)| *due <= now)?;
         self.queue.remove(&(due, id, task));
@@ -96,6 +107,9 @@ impl Core {
     /// After a change of a partition.
     pub(super) fn plan_upkeep(&mut self, now: Duration, id: PartitionId) {
         let settings = self.settings.logs;
+        if self.controller.partition(id).is_none() {
+            return self.upkeep.forget(id);
+        }
         let Some(log) = self.leader_replica(id).map(|replica| &replica.log) else { return };
         let (is_oversized, expires_at, is_dirty) = (log.is_oversized(), log.expires_at(), log.is_dirty());
         if is_oversized {
@@ -106,11 +120,22 @@ impl Core {
         if is_dirty {
             self.upkeep.plan(id, Task::Compaction, tick(settings.cleaner_backoff, now, now));
         }
+        if self.is_offsets_topic(id) {
+            self.plan_offsets_expiry(now, id, self.wall_ms(now));
+        }
+    }
+
+    fn plan_offsets_expiry(&mut self, now: Duration, id: PartitionId, wall_ms: i64) {
+        let interval = self.settings.groups.offsets_retention_check_interval;
+        self.upkeep.plan(id, Task::Offsets, tick(interval, now, self.since_start(wall_ms)));
+    }
+
+    fn since_start(&self, wall_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(wall_ms.saturating_sub(self.settings.wall_start_ms)).unwrap_or(0))
     }
 
     fn plan_expiry(&mut self, now: Duration, id: PartitionId, wall_ms: i64) {
-        let after_start = u64::try_from(wall_ms.saturating_sub(self.settings.wall_start_ms)).unwrap_or(0);
-        let due = tick(self.settings.logs.retention_check_interval, now, Duration::from_millis(after_start));
+        let due = tick(self.settings.logs.retention_check_interval, now, self.since_start(wall_ms));
         self.upkeep.plan(id, Task::Retention, due);
     }
 
@@ -131,6 +156,11 @@ impl Core {
                 let wall_ms = self.wall_ms(now);
                 self.for_each_live_replica(id, |replica| replica.clean(wall_ms));
             }
+            Task::Offsets => {
+                if let Some(time) = self.expire_offsets(now, id) {
+                    self.plan_offsets_expiry(now, id, time);
+                }
+            }
         }
         true
     }
@@ -144,7 +174,7 @@ impl Core {
     }
 
     fn for_each_live_replica(&mut self, id: PartitionId, mut act: impl FnMut(&mut Replica)) {
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.process == Process::Running) {
             if let Some(replica) = broker.replicas.get_mut(&id) {
                 act(replica);
             }

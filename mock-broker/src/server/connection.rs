@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::door::Frozen;
+use super::gate::{Gated, Gates};
 use super::wire::Wire;
 use super::{Received, Refusal, Shared, Ticketed};
 use crate::core::{Origin, Outcome};
@@ -19,14 +19,21 @@ pub(super) async fn run<S>(shared: Arc<Shared>, stream: S, ticketed: Ticketed)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Ticketed { origin, killed, frozen } = ticketed;
+    let Ticketed { origin, killed, gates } = ticketed;
     let (broker, connection) = (origin.broker, origin.connection);
     tracing::debug!(broker, connection, client = %origin.client_host, "connection opened");
-    let served = Connection { shared: Arc::clone(&shared), wire: Wire::new(stream), origin, frozen };
+    let wire = Wire::new(Gated::new(stream, Arc::clone(&gates)));
+    let mut served = Connection { shared: Arc::clone(&shared), wire, origin, gates: Arc::clone(&gates) };
+    let served = async {
+        // The end of the stream is dropped last: it does not reach the client either while the way there is cut.
+        let end = served.serve().await;
+        gates.to_clients.opened().await;
+        end
+    };
     tokio::select! {
         biased;
         _ = killed => tracing::debug!(broker, connection, "connection cut by a crash or a stop"),
-        end = served.serve() => match end {
+        end = served => match end {
             Ok(reason) => tracing::debug!(broker, connection, reason, "connection closed"),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::warn!(broker, connection, %error, "connection closed");
@@ -41,7 +48,7 @@ struct Connection<S> {
     shared: Arc<Shared>,
     wire: Wire<S>,
     origin: Origin,
-    frozen: Arc<Frozen>,
+    gates: Arc<Gates>,
 }
 
 /// How an answer trickles.
@@ -56,7 +63,7 @@ const BAD_REQUEST: Reason = "the broker closed it: a bad request, or a fault";
 const FAULT: Reason = "a fault closed it";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    async fn serve(mut self) -> io::Result<Reason> {
+    async fn serve(&mut self) -> io::Result<Reason> {
         let shared = Arc::clone(&self.shared);
         loop {
             self.wire.begin_frame().await?;
@@ -142,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// As soon as the broker is not frozen.
     async fn note_answer(&mut self, frame: &[Bytes], about: Option<&About>) {
-        self.frozen.thaw().await;
+        self.gates.work.opened().await;
         if let Some(about) = about {
             let Origin { broker, connection, .. } = self.origin;
             self.shared.journal.note(self.shared.now(), broker, connection, Event::Answer(frame, about));
@@ -171,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             match attempt(&self.origin) {
                 Ok(done) => return Some(done),
-                Err(Refusal::Frozen) => self.frozen.thaw().await,
+                Err(Refusal::Frozen) => self.gates.work.opened().await,
                 Err(Refusal::Gone) => return None,
             }
         }

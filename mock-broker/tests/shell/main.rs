@@ -6,4 +6,5 @@ mod connections;
 mod controls;
 mod faults;
 mod groups;
+mod network;
 mod raw;

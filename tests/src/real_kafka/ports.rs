@@ -84,7 +84,8 @@ impl Ports {
     }
 }
 
-/// The same on every broker: small internal topics, quick groups, and failures noticed in 1.5 s instead of 9.
+/// The same on every broker: small internal topics, quick groups, old records looked for at once, and failures noticed in 1.5 s
+/// instead of 9.
 pub(crate) const SHARED: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("default.replication.factor", "3"),
@@ -101,6 +102,9 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("num.network.threads", "1"),
     ("num.io.threads", "2"),
     ("log.cleaner.dedupe.buffer.size", "4194304"),
+    ("log.cleaner.backoff.ms", "250"),
+    ("log.initial.task.delay.ms", "250"),
+    ("log.retention.check.interval.ms", "250"),
     ("broker.heartbeat.interval.ms", "200"),
     ("broker.session.timeout.ms", "1500"),
     ("controller.quorum.election.timeout.ms", "500"),

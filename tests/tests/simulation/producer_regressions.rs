@@ -212,6 +212,7 @@ fn a_frozen_leader_is_suspected_within_seconds() {
         sleep(Duration::from_secs(5)).await;
         world.cluster.broker(leader).freeze();
         partition.elect(next);
+        partition.shrink_isr(leader);
 
         let started = Instant::now();
         producer.send(Record::to("orders").partition(0).value("b")).await.unwrap();
