@@ -6,6 +6,12 @@
 //! `MILENA_TEST_FRAMES=200000 cargo test -p milena-tests --test frames -- --nocapture` sends so many each way;
 //! `MILENA_TEST_FRAMES_SEED` makes them others.
 
+#![allow(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "figures are printed; what may hang runs on a thread of its own"
+)]
+
 mod generator;
 mod known;
 mod run;
@@ -36,7 +42,7 @@ fn resident_bytes() -> Option<u64> {
 }
 
 /// Runs elsewhere, so that what hangs can be told.
-fn watched(name: &str, frames: u64, run: impl FnOnce(&Progress) + Send + 'static) {
+fn watched(name: &str, run: impl FnOnce(&Progress) + Send + 'static) {
     let progress = Progress::new(WARMED_UP);
     let (done, is_done) = sync_channel::<()>(1);
     let worker = std::thread::spawn({
@@ -69,7 +75,7 @@ fn watched(name: &str, frames: u64, run: impl FnOnce(&Progress) + Send + 'static
 fn no_frame_makes_the_cluster_panic_or_hang_or_grow() {
     let (frames, seed) = (setting("MILENA_TEST_FRAMES", FRAMES), setting("MILENA_TEST_FRAMES_SEED", 1));
     let panics = run::count_panics();
-    watched("pipes", frames, move |progress| over_pipes(seed, frames, progress));
-    watched("sockets", frames, move |progress| over_sockets(seed + 1, frames, progress));
+    watched("pipes", move |progress| over_pipes(seed, frames, progress));
+    watched("sockets", move |progress| over_sockets(seed + 1, frames, progress));
     assert_eq!(panics.lock().unwrap().as_slice(), [""; 0], "the cluster's tasks have panicked");
 }
