@@ -19,6 +19,7 @@ mod produce;
 mod settings;
 mod static_members;
 mod topics;
+mod transactions;
 
 use std::future::Future;
 use std::pin::Pin;
