@@ -7,13 +7,14 @@ use bytes::Bytes;
 use milena_protocol::api::{APIS, Request};
 use milena_protocol::arbitrary::{Arbitrary, Place};
 use milena_protocol::frame::{decode_response, encode_request};
+use milena_protocol::messages::end_txn::EndTxnResponse;
 use milena_protocol::messages::fetch::FetchResponse;
 use milena_protocol::messages::init_producer_id::InitProducerIdResponse;
 use milena_protocol::messages::join_group::JoinGroupResponse;
 use milena_protocol::messages::metadata::MetadataResponse;
 use milena_protocol::{ErrorCode, messages};
 
-use crate::known::{Fields, Known, Membership, Random, learn};
+use crate::known::{Fields, Known, Membership, Producer, Random, learn};
 
 /// What is sent, and what may be expected.
 pub(crate) enum Frame {
@@ -29,6 +30,7 @@ pub(crate) enum Frame {
 pub(crate) struct Asked {
     version: i16,
     group: String,
+    producer: Producer,
 }
 
 impl Frame {
@@ -52,7 +54,7 @@ macro_rules! requests {
             const MAKE: &[fn(&mut Fields<'_>, i32) -> Frame] = &[$(request::<messages::$module::$request>),*];
             assert_eq!(MAKE.len(), APIS.len(), "an API is missing here");
             // Those that change the most come the most often.
-            let often = [0, 0, 1, 1, 7, 10, 4, 16];
+            let often = [0, 0, 0, 1, 1, 7, 8, 10, 4, 16, 20, 21, 22, 23];
             let which = if fields.random.one_in(2) { fields.random.pick(&often) } else { fields.random.below(MAKE.len()) };
             MAKE[which](fields, correlation_id)
         }
@@ -107,7 +109,11 @@ where
     let request = R::arbitrary(fields, Place::message(version, version >= R::FLEXIBLE));
     let client_id = fields.random.pick(&["frames", "__admin_client", ""]);
     let frame = encode_request(version, correlation_id, client_id, &request).expect("it fits its version");
-    Frame::Request(frame.concat(), answered::<R>, Asked { version, group: fields.membership.group.clone() })
+    Frame::Request(
+        frame.concat(),
+        answered::<R>,
+        Asked { version, group: fields.membership.group.clone(), producer: fields.producer.clone() },
+    )
 }
 
 /// The answer can be read; what it tells is used from then on.
@@ -130,16 +136,29 @@ where
             learn(&mut known.memberships, Membership { group, member, generation });
         }
     } else if let Some(answer) = answer.downcast_ref::<InitProducerIdResponse>() {
-        // The first ones stay: brokers rightly remember all that write.
-        if known.producers.len() < 6 && answer.producer_id >= 0 {
-            learn(&mut known.producers, (answer.producer_id, i64::from(answer.producer_epoch)));
-        }
+        learn_producer(known, &asked.producer, answer.producer_id, answer.producer_epoch);
+    } else if let Some(answer) = answer.downcast_ref::<EndTxnResponse>() {
+        learn_producer(known, &asked.producer, answer.producer_id, answer.producer_epoch);
     } else if let Some(answer) = answer.downcast_ref::<FetchResponse>() {
         learn(&mut known.sessions, i64::from(answer.session_id));
     } else if let Some(answer) = answer.downcast_ref::<MetadataResponse>() {
         let there = answer.topics.iter().filter(|topic| topic.error_code.is_none() && !topic.topic_id.is_zero());
         there.for_each(|topic| learn(&mut known.topics, topic.topic_id));
     }
+}
+
+/// Each transactional id has one; of others the first ones stay, as brokers rightly remember all that write.
+fn learn_producer(known: &mut Known, asked: &Producer, id: i64, epoch: i16) {
+    let transactional_id = asked.transactional_id.clone();
+    if id < 0 {
+        return;
+    }
+    if !transactional_id.is_empty() {
+        known.producers.retain(|known| known.transactional_id != transactional_id);
+    } else if known.producers.len() >= 6 {
+        return;
+    }
+    learn(&mut known.producers, Producer { transactional_id, id, epoch: i64::from(epoch) });
 }
 
 impl Generator {

@@ -50,8 +50,7 @@ const KEPT: usize = 8;
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) memberships: Vec<Membership>,
-    /// Id and epoch.
-    pub(crate) producers: Vec<(i64, i64)>,
+    pub(crate) producers: Vec<Producer>,
     pub(crate) sessions: Vec<i64>,
     pub(crate) topics: Vec<Uuid>,
     /// Answers without an error where something was asked for.
@@ -64,6 +63,15 @@ pub(crate) struct Membership {
     pub(crate) group: String,
     pub(crate) member: String,
     pub(crate) generation: i64,
+}
+
+/// Who writes.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Producer {
+    /// Empty if it has no transactions.
+    pub(crate) transactional_id: String,
+    pub(crate) id: i64,
+    pub(crate) epoch: i64,
 }
 
 /// Keeps the newest.
@@ -83,7 +91,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) api: ApiKey,
     /// Who it comes from; fields that belong together are of one.
     pub(crate) membership: Membership,
-    pub(crate) producer: (i64, i64),
+    pub(crate) producer: Producer,
     /// Whether waiting costs nothing.
     pub(crate) is_patient: bool,
 }
@@ -113,7 +121,7 @@ impl<'a> Fields<'a> {
         if !known.memberships.is_empty() && !random.one_in(4) {
             membership = random.pick(&known.memberships);
         }
-        let mut producer = (-1, -1);
+        let mut producer = Producer { transactional_id: random.pick(&TRANSACTIONS).to_owned(), id: -1, epoch: -1 };
         if !known.producers.is_empty() && !random.one_in(4) {
             producer = random.pick(&known.producers);
         }
@@ -150,8 +158,8 @@ impl<'a> Fields<'a> {
             "broker_ids" | "node_id" => random.below(4) as i64 - 1,
             "session_id" => known(random, &self.known.sessions, &[0]),
             "session_epoch" => random.pick(&[0, 0, -1, 1, 2, 3]),
-            "producer_id" | "v3_and_below_producer_id" => self.producer.0,
-            "producer_epoch" | "v3_and_below_producer_epoch" => self.producer.1,
+            "producer_id" | "v3_and_below_producer_id" => self.producer.id,
+            "producer_epoch" | "v3_and_below_producer_epoch" => self.producer.epoch,
             "generation_id" | "generation_id_or_member_epoch" | "member_epoch" => self.membership.generation,
             "key_type" => random.pick(&[0, 0, 1, 2]),
             "resource_type" => random.pick(&[2, 2, 4, 32]),
@@ -191,12 +199,12 @@ impl<'a> Fields<'a> {
             Compression::Zstd,
         ];
         let mut batch = records.at(1_767_225_600_000, 1).compressed(random.pick(&codecs));
-        if self.producer.0 >= 0 && random.one_in(2) {
-            let (id, epoch) = self.producer;
-            batch = batch.producer(id, epoch as i16, random.pick(&[0, 0, 0, 1, 2, 3, i32::MAX]));
-        }
-        if random.one_in(6) {
-            batch = batch.transactional();
+        let Producer { transactional_id, id, epoch } = &self.producer;
+        if *id >= 0 && (!transactional_id.is_empty() || random.one_in(2)) {
+            batch = batch.producer(*id, *epoch as i16, random.pick(&[0, 0, 0, 1, 2, 3, i32::MAX]));
+            if transactional_id.is_empty() == random.one_in(10) {
+                batch = batch.transactional();
+            }
         }
         if random.one_in(10) {
             let (field, value) = (random.below(7), random.next());
@@ -255,7 +263,7 @@ impl Choice for Fields<'_> {
             }
             "group_id" => return self.membership.group.clone(),
             "groups" | "groups_names" => random.pick(&GROUPS),
-            "transactional_id" | "v3_and_below_transactional_id" => random.pick(&TRANSACTIONS),
+            "transactional_id" | "v3_and_below_transactional_id" => return self.producer.transactional_id.clone(),
             "key" | "coordinator_keys" if random.one_in(2) => random.pick(&TRANSACTIONS),
             "key" | "coordinator_keys" => random.pick(&GROUPS),
             "member_id" if random.one_in(40) => "nobody",
@@ -303,7 +311,8 @@ impl Choice for Fields<'_> {
     }
 
     fn is_null(&mut self, field: &'static str) -> bool {
-        field == "transactional_id" && self.api == ApiKey::PRODUCE && !self.random.one_in(4) || self.random.one_in(3)
+        let is_usual = field == "transactional_id" && !self.random.one_in(20);
+        if is_usual { self.producer.transactional_id.is_empty() } else { self.random.one_in(3) }
     }
 
     fn is_absent(&mut self, _: &'static str) -> bool {

@@ -155,7 +155,7 @@ async fn run(runner: Runner, seed: u64, frames: u64) {
         served = decode_response::<ApiVersionsRequest>(0, answer).expect("an answer").api_keys;
     }
     // A few thousand frames are not enough for each.
-    let all = served.iter().map(|api| ApiKey(api.api_key)).filter(|_| frames > crate::WARMED_UP);
+    let all = served.iter().map(|api| ApiKey(api.api_key)).filter(|_| frames >= 5 * crate::WARMED_UP);
     let some = [ApiKey::PRODUCE, ApiKey::FETCH, ApiKey::JOIN_GROUP, ApiKey::OFFSET_COMMIT];
     for api in all.chain(some) {
         assert!(runner.progress.done().contains_key(&api), "no {api} has done anything: {:?}", runner.progress.done());
