@@ -157,6 +157,7 @@ fn choice() -> Choice {
 
 /// With the settings that a real cluster of the tests has, too.
 async fn mock(min_insync: usize) -> MockCluster {
+    let often = Duration::from_millis(250);
     let started = MockCluster::builder()
         .brokers(3)
         .min_insync(min_insync)
@@ -164,6 +165,8 @@ async fn mock(min_insync: usize) -> MockCluster {
         .rack_aware_reads(true)
         .broker_session_timeout(Duration::from_millis(1_500))
         .group_min_session_timeout(Duration::from_millis(500))
+        .log_retention_check_interval(often)
+        .log_cleaner_backoff(often)
         .start();
     started.await.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }

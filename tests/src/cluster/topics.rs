@@ -219,15 +219,26 @@ impl TestCluster {
 
     /// Waits until the leader of a partition says so itself, which may be a while after the others have heard of it.
     async fn until_led(&self, topic: &str, partition: i32) {
-        let latest = ListOffsetsPartition { partition_index: partition, timestamp: -1, ..Default::default() };
-        let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions: vec![latest] }];
+        self.offset_at(topic, partition, -1).await;
+    }
+
+    /// The offset of the first record of a partition that is kept.
+    pub async fn start(&self, topic: &str, partition: i32) -> i64 {
+        self.offset_at(topic, partition, -2).await
+    }
+
+    /// The offset at a special time, once the leader says so itself.
+    async fn offset_at(&self, topic: &str, partition: i32, timestamp: i64) -> i64 {
+        let wanted = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
+        let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions: vec![wanted] }];
         let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
         eventually(&format!("the leader of {topic}-{partition} to lead"), async || {
             let leader = self.partition(topic, partition).await?.leader_id;
             let answer = ask(&self.address(leader)?, LIST_OFFSETS, &request).await.ok()?;
-            answer.topics.first()?.partitions.first()?.error_code.is_none().then_some(())
+            let found = answer.topics.first()?.partitions.first()?;
+            found.error_code.is_none().then_some(found.offset)
         })
-        .await;
+        .await
     }
 
     /// Puts a replica first in the list of replicas.
@@ -251,8 +262,11 @@ impl TestCluster {
         let (mut records, mut offset) = (Vec::new(), 0);
         loop {
             let what = format!("the leader of {topic}-{partition} to answer a fetch");
-            let data = eventually(&what, async || self.fetch(topic, partition, offset, LARGEST).await).await;
-            offset = offset.max(data.log_start_offset);
+            let data = eventually(&what, async || {
+                let from = self.start(topic, partition).await.max(offset);
+                self.fetch(topic, partition, from, LARGEST).await
+            })
+            .await;
             for batch in Batches::new(data.records.map(|records| records.into_bytes()).unwrap_or_default()) {
                 let batch = batch.expect("a batch");
                 assert!(batch.has_valid_crc(), "a batch of {topic}-{partition} is damaged");
@@ -284,7 +298,11 @@ impl TestCluster {
     /// The offset behind the last record of a partition that is in the log for good.
     pub async fn end(&self, topic: &str, partition: i32) -> i64 {
         let what = format!("the leader of {topic}-{partition} to answer a fetch");
-        eventually(&what, async || self.fetch(topic, partition, 0, 1).await).await.high_watermark
+        eventually(&what, async || {
+            let start = self.start(topic, partition).await;
+            Some(self.fetch(topic, partition, start, 1).await?.high_watermark)
+        })
+        .await
     }
 
     async fn fetch(&self, topic: &str, partition: i32, offset: i64, most_bytes: usize) -> Option<PartitionData> {

@@ -84,7 +84,8 @@ impl Ports {
     }
 }
 
-/// The same on every broker: small internal topics, quick groups, and failures noticed in 1.5 s instead of 9.
+/// The same on every broker: small internal topics, quick groups, old records and transactions looked for at once, and failures
+/// noticed in 1.5 s instead of 9.
 pub(crate) const SHARED: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("default.replication.factor", "3"),
@@ -94,6 +95,7 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("transaction.state.log.num.partitions", "5"),
     ("transaction.state.log.replication.factor", "3"),
     ("transaction.state.log.min.isr", "1"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "250"),
     ("share.coordinator.state.topic.replication.factor", "3"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
@@ -101,6 +103,9 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("num.network.threads", "1"),
     ("num.io.threads", "2"),
     ("log.cleaner.dedupe.buffer.size", "4194304"),
+    ("log.cleaner.backoff.ms", "250"),
+    ("log.initial.task.delay.ms", "250"),
+    ("log.retention.check.interval.ms", "250"),
     ("broker.heartbeat.interval.ms", "200"),
     ("broker.session.timeout.ms", "1500"),
     ("controller.quorum.election.timeout.ms", "500"),

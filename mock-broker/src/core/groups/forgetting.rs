@@ -127,7 +127,7 @@ impl Core {
         let key = |(topic, partition)| OffsetKey { group: group.to_owned(), topic, partition };
         let tombstones: Vec<_> = offsets.into_iter().map(|offset| (key(offset), None)).collect();
         if !tombstones.is_empty() {
-            self.write_offsets(now, broker, id, &tombstones)?;
+            self.write_offsets(now, broker, id, None, &tombstones)?;
         }
         if !and_group || self.group_at(broker, group).is_none() {
             return Ok(());
@@ -136,7 +136,7 @@ impl Core {
             tracing::error!(%error, group, "a group does not fit into a record");
             ErrorCode::UNKNOWN_SERVER_ERROR
         })?;
-        self.append_for_coordinator(now, broker, id, &[(key, None)])?;
+        self.append_for_coordinator(now, broker, id, None, &[(key, None)])?;
         if let Some(broker) = self.brokers.get_mut(&broker) {
             broker.groups.remove(group);
         }
