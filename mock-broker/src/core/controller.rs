@@ -314,7 +314,7 @@ impl Controller {
         self.names.remove(&id).and_then(|name| self.topics.remove(&name))
     }
 
-    fn new_topic_id(&mut self) -> Uuid {
+    pub(crate) fn new_topic_id(&mut self) -> Uuid {
         let bits = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
         // Kafka's own are random ones (version 4); a text form that starts with a dash would look like an option.
         let bits = bits & !(0xf << 76 | 0x3 << 62 | 0x80 << 120) | 0x4 << 76 | 0x2 << 62;

@@ -215,7 +215,7 @@ impl Log {
 
     /// The largest epoch that is not above `epoch`, and where it ends; `None` if the log knows no epoch that could tell.
     pub(crate) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
-        if epoch < 0 {
+        if epoch == -1 {
             return None;
         }
         if self.latest_epoch() == Some(epoch) {
