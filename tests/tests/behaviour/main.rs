@@ -16,6 +16,7 @@ mod limits;
 mod order;
 mod positions;
 mod produce;
+mod replication;
 mod settings;
 mod static_members;
 mod topics;
