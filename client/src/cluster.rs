@@ -18,7 +18,7 @@ use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::{RequestQueue, Response};
 use crate::net::{Address, Net};
-use crate::topic_partition::{TopicPartition, is_topic_name};
+use crate::topic_partition::{TopicPartition, check_topic_name, is_topic_name};
 use crate::watched::{Watched, Watcher};
 
 pub(crate) mod coordinators;
@@ -418,21 +418,6 @@ impl Inner {
             stays
         });
     }
-}
-
-/// # Errors
-/// `Usage` if no topic can have this name.
-pub(crate) fn check_topic_name(name: &str) -> Result<()> {
-    if is_topic_name(name) {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
-    let text = format!(
-        "no topic can be named \"{shown}\" ({} bytes): a name has 1 to 249 of the letters A-Z, a-z, 0-9, '.', '_' and '-', and is \
-         not \".\" or \"..\"",
-        name.len()
-    );
-    Err(Error::new(ErrorKind::Usage, text).with_code(ErrorCode::INVALID_TOPIC_EXCEPTION).with_retriable(false))
 }
 
 fn unusable(name: &str, code: ErrorCode) -> Error {

@@ -47,7 +47,7 @@ pub use self::commits::CommitPolicy;
 pub use self::control::ConsumerControl;
 pub use self::event::ConsumerEvent;
 pub use self::listener::{Rebalance, RebalanceListener};
-pub use self::offsets::Offsets;
+pub use self::offsets::{CommittedOffset, Offsets};
 pub use self::positions::Position;
 pub use self::rebalance::RebalanceReason;
 pub use self::stream::RecordStream;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::coordinator;
-use super::offsets::Offsets;
+use super::offsets::{CommittedOffset, Offsets};
 use super::positions::Position;
 use super::shared::Shared;
 use super::subscription::Subscription;
@@ -39,7 +40,8 @@ impl ConsumerControl {
     }
 
     /// Stores in the group that everything up to and including this is done: a record, a batch, a view, or [`Offsets`]. Returns
-    /// when the group has it. Overlapping commits are stored in the order in which they were first polled.
+    /// when the group has it. Overlapping commits are stored in the order in which they were first polled; one that says less than
+    /// an earlier one changes nothing, unless it is made of [`Offsets::at`].
     ///
     /// # Errors
     /// `Usage` if an earlier record of the partition is still held (the error names its offset), if more is claimed than was
@@ -52,14 +54,26 @@ impl ConsumerControl {
     pub async fn commit(&self, offsets: impl Into<Offsets>) -> Result<()> {
         // The record or batch is not needed any more: the future can outlive it.
         let offsets = offsets.into();
-        self.commit_offsets(&offsets).await
+        self.commit_offsets(&offsets, self.0.api_timeout).await
     }
 
-    async fn commit_offsets(&self, offsets: &Offsets) -> Result<()> {
+    /// The same, given up after `within` instead of `default.api.timeout.ms`.
+    ///
+    /// # Errors
+    /// As [`ConsumerControl::commit`].
+    ///
+    /// # Cancel safety
+    /// As [`ConsumerControl::commit`].
+    pub async fn commit_within(&self, offsets: impl Into<Offsets>, within: Duration) -> Result<()> {
+        let offsets = offsets.into();
+        self.commit_offsets(&offsets, within).await
+    }
+
+    async fn commit_offsets(&self, offsets: &Offsets, within: Duration) -> Result<()> {
         self.0.open()?;
         self.0.group("committing offsets")?;
         let offsets = self.0.lock().assignment.check(offsets)?;
-        let deadline = self.0.now().saturating_add(self.0.api_timeout);
+        let deadline = self.0.now().saturating_add(within);
         self.0.commit(offsets, deadline).await
     }
 
@@ -88,15 +102,26 @@ impl ConsumerControl {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
+        let found = self.committed_offsets(partitions).await?;
+        Ok(found.into_iter().map(|committed| committed.map(|committed| committed.offset)).collect())
+    }
+
+    /// The same with all that was committed: leader epoch and metadata.
+    ///
+    /// # Errors
+    /// As [`ConsumerControl::committed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn committed_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<CommittedOffset>>> {
         self.0.open()?;
         let group = self.0.group("asking for committed offsets")?;
         for partition in partitions {
             self.0.cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
         }
         let deadline = self.0.now().saturating_add(self.0.api_timeout);
-        let found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
-        let of = |partition| found.get(partition).copied().flatten().map(|position| position.offset);
-        Ok(partitions.iter().map(of).collect())
+        let mut found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
+        Ok(partitions.iter().map(|partition| found.remove(partition).flatten()).collect())
     }
 
     /// The partitions that are read, in order.

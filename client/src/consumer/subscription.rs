@@ -7,9 +7,9 @@ use std::time::Duration;
 use regex_lite::Regex;
 
 use crate::clock::Time;
-use crate::cluster::check_topic_name;
 use crate::cluster::metadata::Listed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::topic_partition::check_topic_name;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Subscription {

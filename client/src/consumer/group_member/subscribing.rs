@@ -58,7 +58,7 @@ impl GroupMember {
     }
 
     /// The metadata changed.
-    pub(in crate::consumer) fn on_view(&mut self, now: Time) {
+    pub(crate) fn on_view(&mut self, now: Time) {
         let view = self.shared.cluster.view();
         for name in &self.topics {
             let Some(topic) = view.topic(name) else { continue };
@@ -85,7 +85,7 @@ impl GroupMember {
 
     /// Tells the listener of topics that were created anew: what it had of the old ones is gone, and the new ones begin. Whether
     /// there is something to tell.
-    pub(in crate::consumer) fn tell_recreated(&mut self, now: Time) -> bool {
+    pub(crate) fn tell_recreated(&mut self, now: Time) -> bool {
         let partitions = self.shared.lock().assignment.take_recreated(self.listening.is_there());
         if partitions.is_empty() {
             return false;
