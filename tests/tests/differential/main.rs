@@ -9,6 +9,7 @@ mod golden;
 mod names;
 mod script;
 
+mod administration;
 mod connection;
 mod fetch;
 mod fetch_sessions;
@@ -41,7 +42,9 @@ macro_rules! files {
 }
 
 files! {
+    administration: administration
     connection: connection
+    deletion: groups::deletion
     fetch: fetch
     fetch_sessions: fetch_sessions
     joining: groups::joining
@@ -51,5 +54,6 @@ files! {
     offsets: offsets
     produce: produce
     producers: producers
+    statics: groups::statics
     topics: topics
 }
