@@ -19,6 +19,7 @@ mod offsets;
 mod produce;
 mod producers;
 mod topics;
+mod transactions;
 
 use golden::check;
 
@@ -52,4 +53,6 @@ files! {
     produce: produce
     producers: producers
     topics: topics
+    transactions: transactions
+    transaction_contents: transactions::contents
 }

@@ -229,7 +229,11 @@ impl Transaction {
 
     /// The abort of a transaction whose producer is to write no more: another one has come, or its time is up.
     pub(super) fn fence(&self, server: Epochs, now_ms: i64) -> Self {
-        let fenced = Self { epoch: self.epoch.saturating_add(1), last_epoch: NONE, ..self.clone() };
+        let fenced = match server {
+            Epochs::Keep => Self { epoch: self.epoch.saturating_add(1), last_epoch: NONE, ..self.clone() },
+            // The new epoch of every end fences, too.
+            Epochs::Bump => self.clone(),
+        };
         fenced.prepare(End::Abort, server, NONE.into(), now_ms)
     }
 
