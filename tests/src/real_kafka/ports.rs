@@ -84,8 +84,8 @@ impl Ports {
     }
 }
 
-/// The same on every broker: small internal topics, quick groups, old records looked for at once, and failures noticed in 1.5 s
-/// instead of 9.
+/// The same on every broker: small internal topics, quick groups, old records and transactions looked for at once, and failures
+/// noticed in 1.5 s instead of 9.
 pub(crate) const SHARED: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("default.replication.factor", "3"),
@@ -95,6 +95,7 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("transaction.state.log.num.partitions", "5"),
     ("transaction.state.log.replication.factor", "3"),
     ("transaction.state.log.min.isr", "1"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "250"),
     ("share.coordinator.state.topic.replication.factor", "3"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),

@@ -16,9 +16,11 @@ mod limits;
 mod order;
 mod positions;
 mod produce;
+mod replication;
 mod settings;
 mod static_members;
 mod topics;
+mod transactions;
 
 use std::future::Future;
 use std::pin::Pin;
