@@ -178,7 +178,10 @@ fn append(
             let replica = core.brokers.get(&call.broker()).and_then(|broker| broker.replicas.get(&id));
             let log_start_offset = match refusal.code {
                 // Kafka leaves it out of these.
-                ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE => -1,
+                ErrorCode::NOT_LEADER_OR_FOLLOWER
+                | ErrorCode::CORRUPT_MESSAGE
+                | ErrorCode::MESSAGE_TOO_LARGE
+                | ErrorCode::RECORD_LIST_TOO_LARGE => -1,
                 _ if stage != Stage::Log => -1,
                 _ => replica.map_or(-1, |replica| replica.log.start()),
             };

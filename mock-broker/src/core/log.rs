@@ -171,6 +171,7 @@ impl Log {
         self.clean_until = self.clean_until.max(start);
         self.entries.drain(..self.index_of(start));
         self.drop_segments_before(start);
+        self.transactions.forget_before(start);
         // The epoch of the first record that is left begins with it.
         let begun = self.epochs.partition_point(|epoch| epoch.offset <= start);
         self.epochs.drain(..begun.saturating_sub(1));
