@@ -123,7 +123,10 @@ impl Producer {
             let answer = self.coordinator.ask(ADD, &request).await;
             match answer.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code {
                 ErrorCode::CONCURRENT_TRANSACTIONS => None,
-                code => Some(assert_eq!(code, ErrorCode::NONE, "add {topic} to the transaction")),
+                code => {
+                    assert_eq!(code, ErrorCode::NONE, "add {topic} to the transaction");
+                    Some(())
+                }
             }
         })
         .await;
