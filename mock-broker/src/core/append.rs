@@ -50,6 +50,8 @@ pub(crate) enum Stage {
     /// It is not even a batch.
     Bytes,
     Request,
+    /// The coordinator of its transaction refused it.
+    Transaction,
     /// The log refused it.
     Log,
 }

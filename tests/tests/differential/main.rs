@@ -20,6 +20,7 @@ mod offsets;
 mod produce;
 mod producers;
 mod topics;
+mod transactions;
 
 use golden::check;
 
@@ -56,4 +57,6 @@ files! {
     producers: producers
     statics: groups::statics
     topics: topics
+    transactions: transactions
+    transaction_contents: transactions::contents
 }

@@ -68,6 +68,22 @@ async fn without_a_replica_in_sync_nobody_leads_until_the_last_leader_is_back_wi
 }
 
 #[tokio::test]
+async fn a_replica_that_left_below_min_insync_replicas_lacks_nothing_that_is_committed_and_may_lead() {
+    let partition = Partition::own("eligible", &[1, 2], &[("min.insync.replicas", "2")]).await;
+    partition.write("a", -1).await;
+    partition.cluster.freeze(2).await;
+    partition.until_in_sync(1).await;
+    assert_eq!(partition.write("not committed", 1).await, 1);
+    partition.cluster.crash(1).await;
+    partition.cluster.thaw(2).await;
+    partition.cluster.until_known("broker 2 to lead", &partition.topic, |known| known.leader_id == 2).await;
+    partition.cluster.restart(1).await;
+    partition.until_in_sync(2).await;
+    partition.write("b", -1).await;
+    assert_eq!(partition.values().await, ["a", "b"], "KIP-966");
+}
+
+#[tokio::test]
 async fn a_partition_whose_only_replica_is_down_has_no_leader_and_the_others_say_so() {
     let partition = Partition::own("alone", &[1], &[]).await;
     partition.write("a", -1).await;
