@@ -222,7 +222,6 @@ fn commit_entry(partition_index: i32, (next, metadata): (FetchPosition, String))
         committed_offset: next.offset,
         committed_leader_epoch: next.epoch,
         committed_metadata: Some(metadata),
-        ..Default::default()
     }
 }
 
