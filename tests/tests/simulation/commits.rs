@@ -43,6 +43,12 @@ impl Done {
 #[derive(Clone, Default)]
 struct Lost(Arc<Mutex<usize>>);
 
+impl Lost {
+    fn times(&self) -> usize {
+        *self.0.lock().unwrap()
+    }
+}
+
 #[async_trait::async_trait]
 impl RebalanceListener for Lost {
     async fn lost(&self, _: &Rebalance<'_>) {
@@ -133,8 +139,7 @@ async fn scenario(mut world: World, fatal: bool) -> usize {
     }
     drop(faults);
     consumer.close(Duration::from_secs(30)).await.unwrap();
-    let lost = *lost.0.lock().unwrap();
-    lost
+    lost.times()
 }
 
 #[test]
