@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use milena_protocol::ApiKey;
 use milena_protocol::api::{Request, VersionRange};
 use milena_protocol::frame::{self, RequestHeader};
 use milena_protocol::messages;
 use milena_protocol::primitives::{DecodeError, Decoder};
+use milena_protocol::{ApiKey, ErrorCode};
 
 use crate::core::{Core, Origin, Outcome, Ticket};
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -20,11 +22,13 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
 mod incremental_alter_configs;
-mod init_producer_id;
+pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
 mod leave_group;
 mod list_groups;
@@ -36,6 +40,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+mod txn_offset_commit;
 
 /// One request on its way.
 #[derive(Debug, Clone, Copy)]
@@ -94,9 +99,14 @@ macro_rules! each_api {
         delete_records::DeleteRecordsRequest
         init_producer_id::InitProducerIdRequest
         offset_for_leader_epoch::OffsetForLeaderEpochRequest
+        add_partitions_to_txn::AddPartitionsToTxnRequest
+        add_offsets_to_txn::AddOffsetsToTxnRequest
+        end_txn::EndTxnRequest
+        txn_offset_commit::TxnOffsetCommitRequest
         describe_configs::DescribeConfigsRequest
         create_partitions::CreatePartitionsRequest
         delete_groups::DeleteGroupsRequest
+        elect_leaders::ElectLeadersRequest
         incremental_alter_configs::IncrementalAlterConfigsRequest
         offset_delete::OffsetDeleteRequest
         describe_cluster::DescribeClusterRequest
@@ -165,6 +175,12 @@ fn finish<R: Request>(call: &Call<'_>, answer: Answer<R::Response>) -> Option<Ou
         Answer::Silent => Some(Outcome::Silent),
         Answer::Close => Some(Outcome::Close),
     }
+}
+
+/// Before `first` a version knows another word for a producer that was fenced.
+fn fenced_before(call: &Call<'_>, first: i16, code: ErrorCode) -> ErrorCode {
+    let is_unknown = code == ErrorCode::PRODUCER_FENCED && call.version() < first;
+    if is_unknown { ErrorCode::INVALID_PRODUCER_EPOCH } else { code }
 }
 
 /// The answer in the layout of `version`.

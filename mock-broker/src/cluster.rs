@@ -5,6 +5,7 @@ mod control;
 mod fault_handle;
 mod group;
 mod topic;
+mod transaction;
 
 use std::fmt;
 use std::future::Future;
@@ -24,6 +25,7 @@ pub use control::{BrokerControl, Direction, PartitionControl};
 pub use fault_handle::FaultHandle;
 pub use group::GroupControl;
 pub use topic::Topic;
+pub use transaction::TransactionControl;
 
 /// A Kafka cluster in this process. Clones are handles to one cluster; it ends when the last one is dropped, or by
 /// [`stop`](Self::stop).
@@ -131,6 +133,11 @@ impl MockCluster {
     /// One consumer group, to look at its members and to disturb it.
     pub fn group(&self, id: &str) -> GroupControl {
         GroupControl::new(self.clone(), id)
+    }
+
+    /// The transactions of one transactional id, to look at them and to disturb them.
+    pub fn transaction(&self, id: &str) -> TransactionControl {
+        TransactionControl::new(self.clone(), id)
     }
 
     /// The connections that neither side has closed, oldest first.

@@ -34,6 +34,7 @@ mod script;
 mod tests;
 mod topic_changes;
 pub(crate) mod topic_configs;
+pub(crate) mod transactions;
 mod upkeep;
 
 use broker::{Broker, Process};
@@ -45,9 +46,11 @@ pub(crate) use elections::Following;
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
 pub(crate) use liveness::Visibility;
-pub(crate) use log::Log;
-pub use log::LogRecord;
+pub(crate) use log::{Aborted, Log};
+pub use log::{LogMarker, LogRecord};
 pub use producers::ProducerState;
+pub use transactions::TransactionState;
+pub(crate) use transactions::{TransactionDescription, TransactionSettings};
 pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.
@@ -65,6 +68,7 @@ pub(crate) struct Settings {
     /// Partitions of `__consumer_offsets`, and of the transactions' topic.
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
+    pub(crate) transactions: TransactionSettings,
     pub(crate) replication: ReplicationSettings,
     pub(crate) logs: LogSettings,
 }
@@ -142,6 +146,8 @@ pub(crate) struct Core {
     upkeep: Upkeep,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
+    /// Transactional ids whose markers are kept back.
+    held_markers: BTreeSet<String>,
     outcomes: VecDeque<(Ticket, Outcome)>,
     next_ticket: u64,
 }
@@ -157,6 +163,7 @@ impl Core {
             held: BTreeSet::new(),
             upkeep: Upkeep::default(),
             changed: BTreeSet::new(),
+            held_markers: BTreeSet::new(),
             outcomes: VecDeque::new(),
             next_ticket: 0,
             settings,
@@ -198,6 +205,7 @@ impl Core {
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
             } else if !self.expire_group(now)
+                && !self.expire_transaction(now)
                 && !self.expire_liveness(now)
                 && !self.finish_loading(now)
                 && !self.do_upkeep(now)
@@ -210,8 +218,10 @@ impl Core {
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
-        let of_brokers =
-            awake.flat_map(|broker| [broker.groups.next_deadline(), broker.loading.values().min().copied()]);
+        let of_brokers = awake.flat_map(|broker| {
+            let loaded = broker.loading.values().min().copied();
+            [broker.groups.next_deadline(), broker.transactions.next_deadline(), loaded]
+        });
         of_brokers
             .flatten()
             .chain(self.parked.next_deadline())
@@ -236,6 +246,7 @@ impl Core {
     fn settle(&mut self, now: Duration) {
         while let Some(id) = self.changed.pop_first() {
             self.coordinate_groups(now, id);
+            self.coordinate_transactions(now, id);
             self.plan_upkeep(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
@@ -254,10 +265,10 @@ impl Core {
             Wait::OffsetCommit(pending) => {
                 api::offset_commit::check(self, &call, pending, is_expired).map_err(Wait::OffsetCommit)
             }
+            waits @ (Wait::Group | Wait::Transaction(_)) => Err(waits),
             Wait::DeleteRecords(pending) => {
                 api::delete_records::check(self, &call, pending, is_expired).map_err(Wait::DeleteRecords)
             }
-            Wait::Group => Err(Wait::Group),
         };
         match result {
             Ok(outcome) => self.resolve(ticket, outcome),

@@ -21,7 +21,8 @@
 //!   ([`start_in_memory`](MockClusterBuilder::start_in_memory)): then clients connect by [`MockCluster::pipe`], and on a paused
 //!   single-threaded runtime one seed gives one run, down to the [`trace_hash`](Journal::trace_hash).
 //! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers and reads
-//!   logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts members.
+//!   logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts members, [`TransactionControl`] shows
+//!   transactions, keeps their markers back, times them out.
 //! * [`Fault`] loses, delays, cuts and falsifies answers by rule.
 //! * [`Journal`] has the requests that came, [`MockCluster::until`] and [`MockCluster::with`] look at the state.
 //!
@@ -31,7 +32,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, OffsetForLeaderEpoch, DescribeConfigs, IncrementalAlterConfigs (of topics), DeleteGroups, OffsetDelete, DescribeCluster, each in every version of Kafka 4.4 |
+//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, OffsetForLeaderEpoch, DescribeConfigs, IncrementalAlterConfigs (of topics), DeleteGroups, OffsetDelete, DescribeCluster, each in every version of Kafka 4.4 |
 //! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark, truncation, unclean election, zombie leaders, reading from the closest replica. Followers have a record as soon as their leader has it, unless they are held, frozen or cut off |
 //! | Crash | an in-sync replica leads at once, with a new epoch; logs survive, unless the disk is lost. A broker that is frozen or cut off is fenced after its session, and a follower that lags leaves the in-sync ones exactly after `replica.lag.time.max.ms`; they join again at once |
 //! | Idempotence | producer ids, epochs, the window of the last five batches |
@@ -40,7 +41,8 @@
 //! | Offsets | commits of members and of simple consumers, kept in `__consumer_offsets`; they expire (KIP-211) |
 //! | Retention | `retention.ms` and `retention.bytes` by segment, `segment.bytes`, `segment.ms`; DeleteRecords. Besides, the cluster keeps 256 MiB of records at most ([`retained_bytes`](MockClusterBuilder::retained_bytes)) |
 //! | Compaction | the last record of each key at its offset, tombstones for `delete.retention.ms`, never the active segment; `max.compaction.lag.ms` has no effect |
-//! | Not yet | the consumer protocol of KIP-848, transactions, quotas, authentication, TLS, access control |
+//! | Transactions | both versions (KIP-98, KIP-890), fencing, time-outs, markers, last stable offset, list of aborted transactions, offsets that count at the commit. A transaction survives its coordinator and its leaders. Transactional ids never expire; one whose time is up is aborted at once |
+//! | Not yet | the consumer protocol of KIP-848, quotas, authentication, TLS, access control |
 #![forbid(unsafe_code)]
 
 mod api;
@@ -53,9 +55,10 @@ mod random;
 mod server;
 mod snapshot;
 
-pub use crate::core::{GroupState, LogRecord, ProducerState};
+pub use crate::core::{GroupState, LogMarker, LogRecord, ProducerState, TransactionState};
 pub use cluster::{
     BrokerControl, Direction, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic,
+    TransactionControl,
 };
 pub use fault::{ConnectionMatch, Fault, Match};
 pub use journal::{Journal, Seen};

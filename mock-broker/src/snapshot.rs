@@ -11,7 +11,7 @@ use milena_protocol::group::Assignment;
 use milena_protocol::messages::api_versions::ApiVersionsRequest;
 use milena_protocol::primitives::Decoder;
 
-use crate::core::{Core, GroupState, LogRecord, ProducerState};
+use crate::core::{Core, GroupState, LogRecord, ProducerState, TransactionState};
 
 /// A member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,21 @@ impl Snapshot<'_> {
     /// partition.
     pub fn high_watermark(&self, topic: &str, partition: i32) -> i64 {
         self.core.high_watermark(topic, partition).unwrap_or(-1)
+    }
+
+    /// Where consumers with `isolation.level=read_committed` have to stop, as the leader knows it; -1 if there is no such partition.
+    pub fn last_stable_offset(&self, topic: &str, partition: i32) -> i64 {
+        self.core.last_stable_offset(topic, partition).unwrap_or(-1)
+    }
+
+    /// How far the latest transaction of a transactional id is. None if nobody has used it, or no broker coordinates it.
+    pub fn transaction_state(&self, transactional_id: &str) -> Option<TransactionState> {
+        self.core.transaction(transactional_id).map(|described| described.state)
+    }
+
+    /// The transactional ids, in order, whose transactions have begun and not ended: partitions wait for their markers.
+    pub fn open_transactions(&self) -> Vec<String> {
+        self.core.open_transactions()
     }
 
     /// The offset that the next record will get; -1 if there is no such partition.

@@ -196,6 +196,25 @@ impl RealKafka {
         self.with_broker(id, |broker| broker.signal(Signal::Thaw)).await
     }
 
+    /// Lets every broker run again: thaws the frozen ones, starts those that are down, and returns when each serves and sees
+    /// the others.
+    ///
+    /// # Errors
+    /// A broker did not come up.
+    pub async fn heal(&self) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            for broker in &inner.brokers {
+                lock(broker).revive()?;
+            }
+            for broker in &inner.brokers {
+                lock(broker).until_it_serves(inner.brokers.len(), READY_WITHIN)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn with_broker(
         &self,
         id: i32,

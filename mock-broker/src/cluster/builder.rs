@@ -11,7 +11,7 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, GroupSettings, LogSettings, ReplicationSettings, Settings};
+use crate::core::{BrokerAddress, GroupSettings, LogSettings, ReplicationSettings, Settings, TransactionSettings};
 use crate::journal::{self, Journal};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
@@ -38,6 +38,7 @@ pub struct MockClusterBuilder {
     ports: Vec<u16>,
     pipe_options: PipeOptions,
     groups: GroupSettings,
+    transactions: TransactionSettings,
     replication: ReplicationSettings,
     racks: Vec<String>,
     journal_bytes: usize,
@@ -56,6 +57,7 @@ impl Default for MockClusterBuilder {
             ports: Vec::new(),
             pipe_options: PipeOptions::default(),
             groups: GroupSettings::default(),
+            transactions: TransactionSettings::default(),
             replication: ReplicationSettings::default(),
             racks: Vec::new(),
             journal_bytes: journal::DEFAULT_BYTES,
@@ -134,6 +136,19 @@ impl MockClusterBuilder {
     /// none, so that no test waits for what is not its subject; Kafka's own is 3 s.
     pub fn group_initial_rebalance_delay(mut self, time: Duration) -> Self {
         self.groups.initial_rebalance_delay = time;
+        self
+    }
+
+    /// The longest time that a producer may take for a transaction (`transaction.max.timeout.ms`). Default: 15 minutes, as in Kafka.
+    pub fn transaction_max_timeout(mut self, time: Duration) -> Self {
+        self.transactions.max_timeout = time;
+        self
+    }
+
+    /// The level of the feature `transaction.version`, 0 to 2. At 2 producers that know how take a new epoch for each
+    /// transaction and need not announce partitions (KIP-890); below they announce them. Default: 2, as in Kafka 4.
+    pub fn transaction_version(mut self, level: i16) -> Self {
+        self.transactions.version = level;
         self
     }
 
@@ -291,6 +306,9 @@ impl MockClusterBuilder {
                 self.min_insync, self.brokers
             )));
         }
+        if !(0..=2).contains(&self.transactions.version) {
+            return Err(invalid(format!("transaction.version {} is none of 0, 1 and 2", self.transactions.version)));
+        }
         let GroupSettings { min_session_timeout, max_session_timeout, .. } = self.groups;
         if min_session_timeout > max_session_timeout {
             return Err(invalid(format!(
@@ -342,6 +360,7 @@ impl MockClusterBuilder {
             wall_start_ms,
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
+            transactions: self.transactions,
             replication: self.replication,
             logs: self.logs,
         };

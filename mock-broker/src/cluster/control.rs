@@ -6,7 +6,7 @@ use bytes::Bytes;
 use milena_protocol::ErrorCode;
 
 use super::{MockCluster, expect_done};
-use crate::core::{Core, Following, LogRecord, ProducerState, Visibility};
+use crate::core::{Core, Following, LogMarker, LogRecord, ProducerState, Visibility};
 use crate::server::Gate;
 
 /// One broker of a [`MockCluster`]. Everything it does has taken effect when the call returns.
@@ -312,6 +312,48 @@ impl PartitionControl {
         self.records().into_iter().filter_map(|record| record.value).collect()
     }
 
+    /// The records that a consumer with `isolation.level=read_committed` gets: those below the last stable offset that no aborted
+    /// transaction has written.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn committed_records(&self) -> Vec<LogRecord> {
+        self.look(Core::committed_records)
+    }
+
+    /// The values of all [`committed_records`](Self::committed_records); null values are left out.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn committed_values(&self) -> Vec<Bytes> {
+        self.committed_records().into_iter().filter_map(|record| record.value).collect()
+    }
+
+    /// The markers below the high watermark: where producers' transactions have ended here, and how.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn markers(&self) -> Vec<LogMarker> {
+        self.look(Core::markers)
+    }
+
+    /// What the leader knows of the idempotent producers that have written here, by producer id.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.look(Core::producers)
+    }
+
+    /// Where consumers with `isolation.level=read_committed` have to stop: the first record of the earliest transaction that has
+    /// not ended, or the high watermark.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.look(Core::last_stable_offset)
+    }
+
     /// The offset behind the last record that all in-sync replicas have, as the leader knows it.
     ///
     /// # Panics
@@ -359,14 +401,6 @@ impl PartitionControl {
     /// If that broker has no replica of the partition.
     pub fn high_watermark_at(&self, broker: i32) -> i64 {
         self.look(|core, topic, partition| Some(core.replica_at(topic, partition, broker)?.high_watermark))
-    }
-
-    /// What the leader remembers of idempotent producers, by their ids.
-    ///
-    /// # Panics
-    /// If there is no such partition.
-    pub fn producers(&self) -> Vec<ProducerState> {
-        self.look(Core::producers)
     }
 
     /// Removes what `retention.ms` and `retention.bytes` let go, now instead of at the next check. As in Kafka, whole segments

@@ -11,6 +11,7 @@ use super::fetch_sessions::FetchSessions;
 use super::groups::Groups;
 use super::offsets::CommittedOffsets;
 use super::replica::Replica;
+use super::transactions::Transactions;
 
 /// Whether the broker's process works.
 ///
@@ -54,6 +55,7 @@ pub(crate) struct Broker {
     /// By partition of `__consumer_offsets`: those that it leads.
     pub(crate) offsets: BTreeMap<i32, CommittedOffsets>,
     pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
     /// Until when it reads what a coordinator needs, by partition of its topic.
     pub(crate) loading: BTreeMap<PartitionId, Duration>,
     /// The producer ids that it may still give away.
@@ -73,6 +75,7 @@ impl Broker {
             fetch_sessions: FetchSessions::default(),
             offsets: BTreeMap::new(),
             groups: Groups::default(),
+            transactions: Transactions::default(),
             loading: BTreeMap::new(),
             producer_ids: 0..0,
         }
@@ -92,6 +95,7 @@ impl Broker {
         self.fetch_sessions = FetchSessions::default();
         self.offsets.clear();
         self.groups = Groups::default();
+        self.transactions = Transactions::default();
         self.loading.clear();
         self.producer_ids = 0..0;
     }

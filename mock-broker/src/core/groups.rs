@@ -239,11 +239,12 @@ impl Core {
         now: Duration,
         broker: i32,
         request: &OffsetCommitRequest,
+        is_transactional: bool,
     ) -> Option<Result<(), ErrorCode>> {
         let (generation, member) = (request.generation_id_or_member_epoch, &request.member_id);
         let instance_id = request.group_instance_id.as_deref();
         self.with_group(now, broker, &request.group_id, |group, _| {
-            group.check_commit(now, generation, member, instance_id)
+            group.check_commit(now, generation, member, instance_id, is_transactional)
         })
     }
 
@@ -370,7 +371,7 @@ impl Core {
         };
         let key = record::encode_key(id).map_err(encoded)?;
         let value = group.encode().map_err(encoded)?;
-        self.append_for_coordinator(now, broker, partition, &[(key, Some(value))]).map(|_| ())
+        self.append_for_coordinator(now, broker, partition, None, &[(key, Some(value))]).map(|_| ())
     }
 
     /// Lets a group do one thing that is due. Tells whether there was any.

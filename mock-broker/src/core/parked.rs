@@ -6,6 +6,7 @@ use std::time::Duration;
 use milena_protocol::frame::RequestHeader;
 
 use super::controller::PartitionId;
+use super::transactions::Waiting;
 use super::{Origin, Ticket};
 use crate::api::{Call, delete_records, fetch, offset_commit, produce};
 
@@ -22,6 +23,8 @@ pub(crate) enum Wait {
     DeleteRecords(delete_records::Pending),
     /// That the members of its group have come as far. The group has its ticket, and answers it.
     Group,
+    /// That the next state of its transaction is on all in-sync replicas. The coordinator has its ticket, and answers it.
+    Transaction(Waiting),
 }
 
 #[derive(Debug)]

@@ -27,7 +27,7 @@ struct Written {
 #[derive(Debug)]
 struct Producer {
     epoch: i16,
-    /// Of that epoch, oldest first, never empty.
+    /// Of that epoch, oldest first; empty if only a marker has come in it.
     window: VecDeque<Written>,
 }
 
@@ -37,12 +37,14 @@ struct Producer {
 pub struct ProducerState {
     /// The id that InitProducerId has given it.
     pub producer_id: i64,
-    /// The epoch of its last batch.
+    /// The highest epoch that has come; lower ones are refused.
     pub epoch: i16,
-    /// The sequence number of its last record, in that epoch.
+    /// The sequence number of its last record in that epoch; -1 if only the end of a transaction has come in it.
     pub last_sequence: i32,
-    /// The offset of its last record.
+    /// The offset of its last record in that epoch; -1 if there is none.
     pub last_offset: i64,
+    /// The offset of the first record of the transaction that is open here, if one is.
+    pub open_since: Option<i64>,
 }
 
 /// What is to become of a batch.
@@ -65,15 +67,6 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
-    pub(crate) fn states(&self) -> Vec<ProducerState> {
-        let state = |(producer_id, producer): (&i64, &Producer)| {
-            let last = producer.window.back()?;
-            let (last_sequence, last_offset) = (last.last_sequence, last.last_offset);
-            Some(ProducerState { producer_id: *producer_id, epoch: producer.epoch, last_sequence, last_offset })
-        };
-        self.known.iter().filter_map(state).collect()
-    }
-
     /// Judges a batch before it is written. One without a producer id always goes in.
     pub(crate) fn judge(&self, batch: &BatchHeader) -> Verdict {
         let Some(producer) = self.known.get(&batch.producer_id) else { return Verdict::Append };
@@ -81,6 +74,10 @@ impl Producers {
         let last_sequence = sequence_after(first_sequence, i64::from(batch.last_offset_delta));
         if batch.producer_epoch < producer.epoch {
             return Verdict::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH);
+        }
+        if first_sequence < 0 {
+            // Coordinators write markers and offsets without numbers.
+            return Verdict::Append;
         }
         if batch.producer_epoch > producer.epoch {
             // A new epoch starts to count anew.
@@ -93,12 +90,29 @@ impl Producers {
             let Written { base_offset, last_offset, timestamp, .. } = *written;
             return Verdict::Duplicate { base_offset, last_offset, timestamp };
         }
-        let expected = producer.window.back().map(|last| sequence_after(last.last_sequence, 1));
-        if expected.is_none_or(|expected| expected == first_sequence) {
+        let expected = producer.window.back().map_or(0, |last| sequence_after(last.last_sequence, 1));
+        if expected == first_sequence {
             Verdict::Append
         } else {
             Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
         }
+    }
+
+    pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.known.get(&producer_id).map(|producer| producer.epoch)
+    }
+
+    /// Whether there is a batch of this producer that a later one could follow.
+    pub(crate) fn has_batches(&self, producer_id: i64) -> bool {
+        self.known.get(&producer_id).is_some_and(|producer| !producer.window.is_empty())
+    }
+
+    pub(crate) fn states(&self, open_since: impl Fn(i64) -> Option<i64>) -> impl Iterator<Item = ProducerState> {
+        self.known.iter().map(move |(producer_id, producer)| {
+            let last = producer.window.back().map_or((-1, -1), |last| (last.last_sequence, last.last_offset));
+            let ((last_sequence, last_offset), open_since) = (last, open_since(*producer_id));
+            ProducerState { producer_id: *producer_id, epoch: producer.epoch, last_sequence, last_offset, open_since }
+        })
     }
 
     /// Whether this is the last batch that its producer has written.
@@ -119,6 +133,9 @@ impl Producers {
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
             producer.window.clear();
+        }
+        if batch.base_sequence < 0 {
+            return;
         }
         if producer.window.len() == WINDOW {
             producer.window.pop_front();

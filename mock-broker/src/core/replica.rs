@@ -7,7 +7,7 @@ use milena_protocol::records::Batch;
 
 use super::controller::PartitionState;
 use super::log::Log;
-use super::producers::Producers;
+use super::producers::{ProducerState, Producers};
 use super::topic_configs::LogRules;
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Replica {
 
     pub(crate) fn append(&mut self, batch: Batch) {
         self.producers.remember(batch.header());
-        self.log.append(batch);
+        self.log.append(batch, self.high_watermark);
     }
 
     /// Cuts the log to what the leader has too.
@@ -91,9 +91,18 @@ impl Replica {
         }
     }
 
-    /// The end of what a consumer with isolation level `read_committed` may see. Without transactions it is the high
-    /// watermark.
+    /// The end of what a consumer with isolation level `read_committed` may see: where the first transaction begins that may
+    /// still be aborted, or the high watermark.
     pub(crate) fn last_stable_offset(&self) -> i64 {
-        self.high_watermark
+        self.log.first_unstable_offset(self.high_watermark).unwrap_or(i64::MAX).min(self.high_watermark)
+    }
+
+    /// Whether the producer, in this epoch, has written to a transaction here that is open.
+    pub(crate) fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        self.log.open_transaction(producer_id).is_some() && self.producers.epoch(producer_id) == Some(epoch)
+    }
+
+    pub(crate) fn producer_states(&self) -> Vec<ProducerState> {
+        self.producers.states(|producer_id| self.log.open_transaction(producer_id)).collect()
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::primitives::Uuid;
+use milena_protocol::records::BatchError;
 
 use super::controller::{Layout, PartitionId, Refusal, TopicState};
-use super::offsets::OFFSETS_TOPIC;
+use super::offsets::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use super::replica::Replica;
-use super::{Core, Log, LogRecord, NewTopic, ProducerState};
+use super::{Core, Log, LogMarker, LogRecord, NewTopic, ProducerState};
 
 impl Core {
     /// Checks, lays out and creates a topic, and makes its replicas.
@@ -44,6 +45,9 @@ impl Core {
         }
         if deleted.name == OFFSETS_TOPIC {
             self.forget_groups(now);
+        }
+        if deleted.name == TRANSACTIONS_TOPIC {
+            self.forget_transactions(now);
         }
         self.changed.extend(deleted.partition_ids().map(|(id, _)| id));
         self.delete_offsets_of(now, &deleted.name);
@@ -140,8 +144,25 @@ impl Core {
         read_all(topic, partition, &replica.log, replica.high_watermark)
     }
 
+    /// Those that a reader of committed records gets.
+    pub(crate) fn committed_records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
+        let replica = self.leading_replica(topic, partition)?;
+        let records = replica.log.committed_records(replica.log.start(), replica.last_stable_offset());
+        readable(topic, partition, records)
+    }
+
+    /// The markers below the high watermark, in order.
+    pub(crate) fn markers(&self, topic: &str, partition: i32) -> Option<Vec<LogMarker>> {
+        let replica = self.leading_replica(topic, partition)?;
+        Some(replica.log.markers(replica.log.start(), replica.high_watermark).collect())
+    }
+
     pub(crate) fn producers(&self, topic: &str, partition: i32) -> Option<Vec<ProducerState>> {
-        self.leading_replica(topic, partition).map(|replica| replica.producers.states())
+        self.leading_replica(topic, partition).map(Replica::producer_states)
+    }
+
+    pub(crate) fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.leading_replica(topic, partition).map(Replica::last_stable_offset)
     }
 
     pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -170,11 +191,9 @@ impl Core {
 }
 
 fn read_all(topic: &str, partition: i32, log: &Log, until: i64) -> Option<Vec<LogRecord>> {
-    match log.records(log.start(), until) {
-        Ok(records) => Some(records),
-        Err(error) => {
-            tracing::error!(%error, topic, partition, "the log cannot be read");
-            None
-        }
-    }
+    readable(topic, partition, log.records(log.start(), until))
+}
+
+fn readable(topic: &str, partition: i32, records: Result<Vec<LogRecord>, BatchError>) -> Option<Vec<LogRecord>> {
+    records.inspect_err(|error| tracing::error!(%error, topic, partition, "the log cannot be read")).ok()
 }

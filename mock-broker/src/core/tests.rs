@@ -13,4 +13,5 @@ mod retention;
 mod rig;
 mod sessions;
 mod topics;
+mod transactions;
 mod waiting;

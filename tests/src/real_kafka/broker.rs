@@ -171,6 +171,14 @@ impl Broker {
         Ok(())
     }
 
+    /// Thaws it if it is frozen, launches it if it is down.
+    pub(super) fn revive(&mut self) -> Result<(), Error> {
+        match self.state {
+            State::Frozen { .. } => self.signal(Signal::Thaw),
+            State::Down | State::Running { .. } => self.launch(),
+        }
+    }
+
     /// Waits until the JVM runs and answers a Metadata request that lists this many brokers, itself among them.
     pub(super) fn until_it_serves(&mut self, brokers: usize, within: Duration) -> Result<(), Error> {
         self.learn_process_id()?;

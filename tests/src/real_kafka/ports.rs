@@ -102,7 +102,8 @@ fn with_shared(own: [(&str, String); 7]) -> Vec<(String, String)> {
     own.into_iter().chain(shared).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The same on every broker: small internal topics, quick groups, and failures noticed in 1.5 s instead of 9.
+/// The same on every broker: small internal topics, quick groups, old records and transactions looked for at once, and failures
+/// noticed in 1.5 s instead of 9.
 pub(crate) const SHARED: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("default.replication.factor", "3"),
@@ -112,6 +113,7 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("transaction.state.log.num.partitions", "5"),
     ("transaction.state.log.replication.factor", "3"),
     ("transaction.state.log.min.isr", "1"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "250"),
     ("share.coordinator.state.topic.replication.factor", "3"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
@@ -119,6 +121,9 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("num.network.threads", "1"),
     ("num.io.threads", "2"),
     ("log.cleaner.dedupe.buffer.size", "4194304"),
+    ("log.cleaner.backoff.ms", "250"),
+    ("log.initial.task.delay.ms", "250"),
+    ("log.retention.check.interval.ms", "250"),
     ("broker.heartbeat.interval.ms", "200"),
     ("broker.session.timeout.ms", "1500"),
     ("controller.quorum.election.timeout.ms", "500"),

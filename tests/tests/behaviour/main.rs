@@ -3,6 +3,7 @@
 //! No test sleeps. Each waits for what it needs, under a deadline that only ends a test that hangs.
 #![allow(clippy::disallowed_methods, reason = "real clocks, threads and sockets")]
 
+mod administration;
 mod brokers;
 mod closing;
 mod commit;
@@ -15,7 +16,11 @@ mod limits;
 mod order;
 mod positions;
 mod produce;
+mod replication;
+mod settings;
+mod static_members;
 mod topics;
+mod transactions;
 
 use std::future::Future;
 use std::pin::Pin;

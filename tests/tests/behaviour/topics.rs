@@ -156,7 +156,8 @@ async fn what_reached_a_topic_created_anew_is_not_taken_for_what_comes_next() ->
     let producer = client.producer().on_event(listener).build().await?;
     producer.topic(&topic).await?;
     create_anew(&crate::client(&cluster).await, &topic, 1).await?;
-    cluster.move_leader_to(&topic, 0, leader).await;
+    cluster.elect(&topic, 0, leader).await;
+    cluster.until_led(&topic, 0).await;
 
     // Where topics go by their names, the first record is written before the producer knows.
     let first = soon("an answer", producer.send(Record::to(&topic).value("a"))).await;

@@ -107,6 +107,14 @@ impl Core {
         Ok(subscribed)
     }
 
+    /// Whoever commits without being a member makes a group, too, unless it is there. The log has its offsets only.
+    pub(crate) fn create_simple_group(&mut self, broker: i32, id: PartitionId, group: &str) {
+        let new = Group::new(self.settings.groups.initial_rebalance_delay);
+        if let Some(broker) = self.brokers.get_mut(&broker).filter(|broker| broker.groups.get(group).is_none()) {
+            broker.groups.insert(id.index, group.to_owned(), new);
+        }
+    }
+
     fn check_exists(&self, broker: i32, group: &str) -> Result<(), ErrorCode> {
         match self.describe_group(broker, group)? {
             Some(_) => Ok(()),
@@ -127,7 +135,7 @@ impl Core {
         let key = |(topic, partition)| OffsetKey { group: group.to_owned(), topic, partition };
         let tombstones: Vec<_> = offsets.into_iter().map(|offset| (key(offset), None)).collect();
         if !tombstones.is_empty() {
-            self.write_offsets(now, broker, id, &tombstones)?;
+            self.write_offsets(now, broker, id, None, &tombstones)?;
         }
         if !and_group || self.group_at(broker, group).is_none() {
             return Ok(());
@@ -136,7 +144,7 @@ impl Core {
             tracing::error!(%error, group, "a group does not fit into a record");
             ErrorCode::UNKNOWN_SERVER_ERROR
         })?;
-        self.append_for_coordinator(now, broker, id, &[(key, None)])?;
+        self.append_for_coordinator(now, broker, id, None, &[(key, None)])?;
         if let Some(broker) = self.brokers.get_mut(&broker) {
             broker.groups.remove(group);
         }
@@ -163,6 +171,8 @@ impl Core {
             for ((topic, partition), committed) in of_group {
                 let expires_at = match &since {
                     None => None,
+                    // Its transaction decides what comes next.
+                    Some(_) if offsets.is_pending(group_id, topic, *partition) => None,
                     Some(_) if is_subscribed.as_ref().is_some_and(|wants| wants(topic)) => None,
                     Some(since) => Some(expiry(since, committed, retention)),
                 };

@@ -311,12 +311,14 @@ impl Group {
         generation: i32,
         member_id: &str,
         instance_id: Option<&str>,
+        is_transactional: bool,
     ) -> Result<(), ErrorCode> {
         if generation < 0 && self.state == State::Empty {
             return Ok(());
         }
         if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+            // Producers before KIP-447 did not say for whom they commit.
+            return if is_transactional { Ok(()) } else { Err(ErrorCode::UNKNOWN_MEMBER_ID) };
         }
         self.check_member(member_id, instance_id)?;
         if generation != self.generation {
@@ -324,8 +326,8 @@ impl Group {
         }
         match self.state {
             // It knows the generation but not yet what it has in it.
-            State::Completing { .. } => Err(ErrorCode::REBALANCE_IN_PROGRESS),
-            State::Empty | State::Preparing { .. } | State::Stable { .. } => {
+            State::Completing { .. } if !is_transactional => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            State::Completing { .. } | State::Empty | State::Preparing { .. } | State::Stable { .. } => {
                 if let Some(member) = self.member_mut(member_id) {
                     member.restart_session(now);
                 }

@@ -37,8 +37,8 @@ impl Log {
         self.batches_from(self.clean_until).find(young).map_or(until, |batch| until.min(batch.header().base_offset))
     }
 
-    /// Compacts what may be. Batches of which nothing is left go, except those that `is_last_of_producer`: their sequence
-    /// numbers are needed.
+    /// Compacts what may be. What was aborted goes, the ends of transactions stay. Batches of which nothing is left go, except
+    /// those that `is_last_of_producer`: their sequence numbers are needed.
     ///
     /// # Errors
     /// If a batch cannot be read or written; then nothing has changed.
@@ -59,6 +59,10 @@ impl Log {
             let header = entry.batch.header();
             if header.next_offset() > until || header.attributes.is_control() {
                 kept.push(entry.batch.clone());
+            } else if self.is_aborted(header) {
+                if is_last_of_producer(header) {
+                    kept.push(entry.batch.clone());
+                }
             } else if let Some(batch) = clean(&entry.batch, &latest, wall_ms, horizon, is_last_of_producer(header))? {
                 kept.push(batch);
             }
@@ -77,7 +81,7 @@ impl Log {
     fn latest_of_each_key(&self, until: i64) -> Result<Latest, BatchError> {
         let mut latest = Latest::new();
         for batch in self.batches_from(self.clean_until).take_while(|batch| batch.header().next_offset() <= until) {
-            if batch.header().attributes.is_control() {
+            if batch.header().attributes.is_control() || self.is_aborted(batch.header()) {
                 continue;
             }
             for record in &batch.records(NO_LIMIT)? {

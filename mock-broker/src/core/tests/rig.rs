@@ -17,6 +17,7 @@ use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
 use crate::core::{
     BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, ReplicationSettings, Settings, Ticket,
+    TransactionSettings,
 };
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
@@ -48,6 +49,7 @@ pub(super) fn settings() -> Settings {
             max_session_timeout: Duration::from_secs(1800),
             ..GroupSettings::default()
         },
+        transactions: TransactionSettings::default(),
         replication: ReplicationSettings { is_rack_aware: true, ..Default::default() },
         logs: LogSettings::default(),
     }
@@ -226,6 +228,11 @@ impl TestBatch {
         self.header.producer_id = producer_id;
         self.header.producer_epoch = epoch;
         self.header.base_sequence = sequence;
+        self
+    }
+
+    pub(super) fn transactional(mut self) -> Self {
+        self.header.attributes = self.header.attributes.with_transactional();
         self
     }
 

@@ -29,7 +29,7 @@ use milena_protocol::messages::sync_group::SyncGroupRequest;
 
 use super::*;
 use crate::core::fetch_sessions::{Context, FetchKey, TopicRef};
-use crate::core::{BrokerAddress, GroupSettings, LogSettings, NewTopic, Settings};
+use crate::core::{BrokerAddress, GroupSettings, LogSettings, NewTopic, Settings, TransactionSettings};
 
 /// One broker, and the topic `orders` with 8 partitions.
 pub(in crate::fault) fn cluster() -> Core {
@@ -43,6 +43,7 @@ pub(in crate::fault) fn cluster() -> Core {
         min_insync_replicas: 1,
         wall_start_ms: 0,
         offsets_partitions: 1,
+        transactions: TransactionSettings::default(),
         replication: Default::default(),
         logs: LogSettings::default(),
         groups: GroupSettings {
