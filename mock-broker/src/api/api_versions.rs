@@ -3,6 +3,7 @@
 //! * any version that is not known: the layout of version 0, error UNSUPPORTED_VERSION, and this API only; the connection stays
 //! * v3: client software name and version, refused unless they look like names
 //! * v4: features whose minimum is 0
+//! * v5: the cluster and the broker that the client means (KIP-1242); if they are others it must look for its cluster anew
 
 use milena_protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
@@ -17,8 +18,16 @@ const METADATA_VERSION: (&str, i16, i16) = ("metadata.version", 7, 33);
 const TRANSACTION_VERSION: (&str, i16, i16) = ("transaction.version", 0, 2);
 
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ApiVersionsRequest) -> Answer<ApiVersionsResponse> {
-    if call.version() >= 3 && !(is_name(&request.client_software_name) && is_name(&request.client_software_version)) {
-        return Answer::Now(ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() });
+    let is_named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
+    let error_code = match (&request.cluster_id, request.node_id) {
+        _ if call.version() >= 3 && !is_named => ErrorCode::INVALID_REQUEST,
+        (None, -1) => ErrorCode::NONE,
+        (None, _) | (Some(_), -1) => ErrorCode::INVALID_REQUEST,
+        (Some(cluster), node) if *cluster == core.settings.cluster_id && node == call.broker() => ErrorCode::NONE,
+        _ => ErrorCode::REBOOTSTRAP_REQUIRED,
+    };
+    if !error_code.is_none() {
+        return Answer::Now(ApiVersionsResponse { error_code, ..Default::default() });
     }
     let supported =
         [METADATA_VERSION, TRANSACTION_VERSION].into_iter().filter(|(_, min, _)| call.version() >= 4 || *min > 0);

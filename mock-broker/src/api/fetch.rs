@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use milena_protocol::primitives::Records;
 
@@ -23,6 +23,7 @@ use crate::core::{Core, Outcome};
 /// A broker's own limit of an answer (`fetch.max.bytes`).
 const MAX_BYTES: i32 = 55 * 1024 * 1024;
 
+const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
 /// What a request asks for, and has not got yet.
@@ -35,6 +36,8 @@ pub(crate) struct Pending {
     min_bytes: u64,
     max_bytes: usize,
     is_read_committed: bool,
+    /// Whether the client says that it is a broker, which it is not.
+    is_replica: bool,
     /// Where the consumer is.
     rack: String,
 }
@@ -65,6 +68,10 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     let max_bytes = request.max_bytes.clamp(0, MAX_BYTES);
     let min_bytes = request.min_bytes.clamp(0, max_bytes);
     let is_read_committed = request.isolation_level == READ_COMMITTED;
+    if !matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+        return Answer::Now(refuse(request, ErrorCode::UNKNOWN_SERVER_ERROR));
+    }
+    let is_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
     let rack = request.rack_id.clone();
     let (context, wanted) = match session::open(core, call, request) {
         Ok(opened) => opened,
@@ -78,6 +85,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
         min_bytes: u64::try_from(min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(max_bytes).unwrap_or(0),
         is_read_committed,
+        is_replica,
         rack,
     };
     if max_wait.is_zero() || watched.is_empty() || is_ready(core, call, &pending) {
@@ -92,6 +100,20 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     };
     core.park(call.ticket, parked);
     Answer::Parked
+}
+
+/// The same error for everything.
+fn refuse(request: FetchRequest, error_code: ErrorCode) -> FetchResponse {
+    let failed = |wanted: FetchPartition| PartitionData {
+        partition_index: wanted.partition,
+        error_code,
+        high_watermark: -1,
+        ..Default::default()
+    };
+    let responses = request.topics.into_iter().map(|FetchTopic { topic, topic_id, partitions }| {
+        FetchableTopicResponse { topic, topic_id, partitions: partitions.into_iter().map(failed).collect() }
+    });
+    FetchResponse { error_code, responses: responses.collect(), ..Default::default() }
 }
 
 /// Looks again at a request that waits.
@@ -146,6 +168,12 @@ fn look<'a>(
     wanted: &FetchPartition,
     pending: &Pending,
 ) -> Result<Window<'a>, ErrorCode> {
+    if pending.is_replica {
+        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    if wanted.partition_max_bytes < 0 {
+        return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, call.version() < 11)?;
     let log = &replica.log;

@@ -12,6 +12,7 @@ use crate::core::offsets::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
 pub(super) fn handle(
     core: &mut Core,
@@ -41,6 +42,8 @@ fn find(core: &mut Core, call: &Call<'_>, key_type: i8, key: String) -> Coordina
     let topic = match key_type {
         GROUP => OFFSETS_TOPIC,
         TRANSACTION => TRANSACTIONS_TOPIC,
+        // Kafka has no words for a share group's key that is none.
+        SHARE if call.version() >= 4 => return refuse(key, ErrorCode::INVALID_REQUEST, String::new()),
         other => return refuse(key, ErrorCode::INVALID_REQUEST, format!("key type {other} has no coordinator here")),
     };
     let unavailable = |key| {

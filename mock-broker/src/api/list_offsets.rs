@@ -33,6 +33,7 @@ fn first_version(timestamp: i64) -> Option<i16> {
     }
 }
 
+const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
 /// A replica id that asks as a debugger: any replica may answer.
@@ -54,12 +55,15 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ListOffsetsReque
             }
         }
     }
-    let topics = request.topics.iter().map(|topic| {
+    let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
+    for topic in &request.topics {
         // What came twice is refused once.
         let once = |wanted: &&ListOffsetsPartition| seen.remove(&(topic.name.as_str(), wanted.partition_index));
         let partitions = topic.partitions.iter().filter(once).map(|wanted| {
             let found = if twice.contains(&(topic.name.as_str(), wanted.partition_index)) {
                 Err(ErrorCode::INVALID_REQUEST)
+            } else if !matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+                Err(ErrorCode::UNKNOWN_SERVER_ERROR)
             } else {
                 find(core, call, &topic.name, wanted, request.isolation_level, leader_only)
             };
@@ -70,9 +74,14 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ListOffsetsReque
             let partition_index = wanted.partition_index;
             ListOffsetsPartitionResponse { partition_index, error_code, timestamp, offset, leader_epoch }
         });
-        ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
-    });
-    Answer::Now(ListOffsetsResponse { topics: topics.collect(), ..Default::default() })
+        match topics.iter_mut().find(|earlier| earlier.name == topic.name) {
+            Some(earlier) => earlier.partitions.extend(partitions),
+            None => {
+                topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() })
+            }
+        }
+    }
+    Answer::Now(ListOffsetsResponse { topics, ..Default::default() })
 }
 
 fn find(

@@ -5,6 +5,8 @@
 //! * v8: authorized operations: all, as there is no authorizer
 //! * v10: topic ids; v12: topics may be asked for by id
 
+use std::collections::BTreeSet;
+
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -24,17 +26,25 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
         None => true,
         Some(topics) => call.version() == 0 && topics.is_empty(),
     };
-    let by_id_too_early = |topic: &MetadataRequestTopic| topic.name.is_none() && call.version() < 12;
-    if request.topics.iter().flatten().any(by_id_too_early) {
-        return Answer::Close;
+    if let Some(error_code) = refuse(call, &request) {
+        let failed = |topic: MetadataRequestTopic| MetadataResponseTopic {
+            error_code,
+            name: Some(topic.name.unwrap_or_default()),
+            topic_id: topic.topic_id,
+            ..Default::default()
+        };
+        let topics = request.topics.into_iter().flatten().map(failed).collect();
+        return Answer::Now(MetadataResponse { topics, ..Default::default() });
     }
     let mut topics: Vec<MetadataResponseTopic> = if all {
         let view = core.view(call.broker());
         view.topics().filter(|topic| !core.hides(call.broker(), topic)).map(|topic| describe(view, topic)).collect()
     } else {
-        let wanted = request.topics.unwrap_or_default();
+        let wanted = distinct(request.topics.unwrap_or_default());
         wanted.into_iter().map(|topic| find(core, call, topic, request.allow_auto_topic_creation)).collect()
     };
+    // Kafka puts those that it knows first.
+    topics.sort_by_key(|topic| topic.topic_id.is_zero() || topic.error_code == ErrorCode::UNKNOWN_TOPIC_ID);
     if request.include_topic_authorized_operations {
         for topic in &mut topics {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
@@ -58,6 +68,30 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     Answer::Now(response)
+}
+
+/// What Kafka does not answer at all.
+fn refuse(call: &Call<'_>, request: &MetadataRequest) -> Option<ErrorCode> {
+    let mut wanted = request.topics.iter().flatten();
+    match call.version() {
+        ..12 => {
+            wanted.any(|topic| topic.name.is_none() || !topic.topic_id.is_zero()).then_some(ErrorCode::INVALID_REQUEST)
+        }
+        _ => wanted
+            .any(|topic| topic.name.is_none() && topic.topic_id.is_zero())
+            .then_some(ErrorCode::UNKNOWN_SERVER_ERROR),
+    }
+}
+
+/// Each once. If one has an id, those without do not count.
+fn distinct(mut wanted: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    if wanted.iter().any(|topic| !topic.topic_id.is_zero()) {
+        wanted.retain(|topic| !topic.topic_id.is_zero());
+        wanted.iter_mut().for_each(|topic| topic.name = None);
+    }
+    let mut seen = BTreeSet::new();
+    wanted.retain(|topic| seen.insert((topic.topic_id, topic.name.clone())));
+    wanted
 }
 
 fn find(core: &mut Core, call: &Call<'_>, wanted: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {

@@ -63,7 +63,9 @@ pub(super) fn commit(
     let mut offsets = Vec::new();
     let mut written = Vec::new();
     let now_ms = core.wall_ms(call.now);
-    for (topic_at, topic) in request.topics.into_iter().enumerate() {
+    // Kafka does not answer for a topic of which no partition was named.
+    for topic in request.topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let topic_at = response.topics.len();
         let known =
             if by_id { core.controller.topic_by_id(topic.topic_id) } else { core.controller.topic(&topic.name) };
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -89,6 +91,7 @@ pub(super) fn commit(
     }
     let coordinator = core.offsets_at(call.broker(), &request.group_id).map(|(id, _)| id);
     let (false, Ok(id)) = (offsets.is_empty(), coordinator) else { return Answer::Now(response) };
+    core.create_simple_group(call.broker(), id, &request.group_id);
     let pending = match core.write_offsets(call.now, call.broker(), id, transaction, &offsets) {
         Ok(appended) => {
             let (leader_epoch, end) = (appended.leader_epoch, appended.last_offset + 1);

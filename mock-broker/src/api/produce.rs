@@ -14,7 +14,7 @@ use milena_protocol::messages::produce::{
 use milena_protocol::records::BatchHeader;
 
 use super::{Answer, Call, reply};
-use crate::core::append::{Rejection, single_batch};
+use crate::core::append::{Rejection, Stage, single_batch};
 use crate::core::controller::{PartitionId, Refusal, is_internal};
 use crate::core::parked::{Parked, Wait};
 use crate::core::transactions::{Identity, Joining};
@@ -49,7 +49,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
     let ProduceRequest { acks, timeout_ms, topic_data, transactional_id } = request;
     let terms = Terms { acks, transactional_id };
     let mut pending = Pending { response: ProduceResponse::default(), waiting: Vec::new() };
-    for (topic_at, topic) in topic_data.into_iter().enumerate() {
+    for (topic_at, topic) in each_topic_once(topic_data).into_iter().enumerate() {
         let TopicProduceData { name, topic_id, partition_data } = topic;
         let view = core.view(call.broker());
         let known = if call.version() >= 13 {
@@ -99,6 +99,20 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
     Answer::Parked
 }
 
+/// The partitions of a topic that is named twice are those of both.
+fn each_topic_once(topics: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    let mut once: Vec<TopicProduceData> = Vec::with_capacity(topics.len());
+    let mut places = BTreeMap::new();
+    for topic in topics {
+        let place = *places.entry((topic.topic_id, topic.name.clone())).or_insert(once.len());
+        match once.get_mut(place) {
+            Some(earlier) => earlier.partition_data.extend(topic.partition_data),
+            None => once.push(topic),
+        }
+    }
+    once
+}
+
 /// Of a partition that is named twice only the last batch counts, as on a real Kafka: what came before is gone without a word.
 fn last_of_each(partitions: Vec<PartitionProduceData>) -> Vec<PartitionProduceData> {
     let mut places = BTreeMap::new();
@@ -138,7 +152,8 @@ fn append(
             let message = format!("acks {acks} is none of -1, 0 and 1");
             return Err(Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message).into());
         }
-        join_transaction(core, call, id, batch.header(), terms)?;
+        join_transaction(core, call, id, batch.header(), terms)
+            .map_err(|refusal| Rejection { stage: Stage::Transaction, ..refusal.into() })?;
         core.append(call.now, call.broker(), id, batch, acks)
     });
     match appended {
@@ -159,17 +174,35 @@ fn append(
             };
             (answer, (acks == -1).then_some(waiting))
         }
-        Err(Rejection { refusal, records, log_start_offset }) => {
+        Err(Rejection { refusal, records, stage }) => {
+            let replica = core.brokers.get(&call.broker()).and_then(|broker| broker.replicas.get(&id));
+            let log_start_offset = match refusal.code {
+                // Kafka leaves it out of these.
+                ErrorCode::NOT_LEADER_OR_FOLLOWER
+                | ErrorCode::CORRUPT_MESSAGE
+                | ErrorCode::MESSAGE_TOO_LARGE
+                | ErrorCode::RECORD_LIST_TOO_LARGE => -1,
+                _ if stage != Stage::Log => -1,
+                _ => replica.map_or(-1, |replica| replica.log.start()),
+            };
             let (topic, code) = (id.topic, refusal.code);
             tracing::debug!(%topic, index, %code, reason = refusal.message, "a batch is refused");
             let blame = |(batch_index, message)| BatchIndexAndErrorMessage {
                 batch_index,
                 batch_index_error_message: Some(message),
             };
+            // What Kafka has words for.
+            let has_words = match stage {
+                Stage::Bytes => true,
+                Stage::Request => false,
+                Stage::Transaction => {
+                    matches!(refusal.code, ErrorCode::INVALID_TXN_STATE | ErrorCode::NOT_ENOUGH_REPLICAS)
+                }
+                Stage::Log => !records.is_empty(),
+            };
             let answer = PartitionProduceResponse {
                 log_start_offset,
-                // Kafka has words for the records only.
-                error_message: (!records.is_empty()).then_some(refusal.message),
+                error_message: has_words.then_some(refusal.message),
                 record_errors: records.into_iter().map(blame).collect(),
                 ..failed(index, refusal.code)
             };

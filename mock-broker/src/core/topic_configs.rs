@@ -37,6 +37,7 @@ impl Kind {
             Kind::Long(min) => value.parse::<i64>().is_ok_and(|value| value >= min),
             Kind::Double(min, max) => value.parse::<f64>().is_ok_and(|value| (min..=max).contains(&value)),
             Kind::OneOf(values) => values.contains(&value),
+            Kind::ListOf(_) if value.is_empty() => true,
             Kind::ListOf(values) => value.split(',').map(str::trim).all(|value| values.contains(&value)),
             Kind::AnyList => true,
         }
@@ -107,6 +108,7 @@ table! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     DynamicTopic = 1,
+    DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
 }
@@ -122,6 +124,7 @@ pub(crate) struct TopicConfigs {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AppendRules {
     pub(crate) max_message_bytes: usize,
+    pub(crate) segment_bytes: usize,
     pub(crate) max_decompressed_bytes: usize,
     pub(crate) timestamp_type: TimestampType,
     pub(crate) timestamp_before_max_ms: i64,
@@ -183,9 +186,9 @@ impl TopicConfigs {
 
     /// The value that would hold had none been set for this topic.
     pub(crate) fn inherited(&self, definition: &Definition) -> (String, Source) {
-        let from_broker = self.broker_min_insync_replicas.to_string();
-        if definition.name == "min.insync.replicas" && from_broker != definition.default {
-            (from_broker, Source::StaticBroker)
+        // Kafka sets this one for the whole cluster, from what its first controller was started with (KIP-966).
+        if definition.name == "min.insync.replicas" {
+            (self.broker_min_insync_replicas.to_string(), Source::DynamicDefaultBroker)
         } else {
             (definition.default.to_owned(), Source::Default)
         }
@@ -225,6 +228,7 @@ impl TopicConfigs {
     pub(crate) fn append_rules(&self) -> AppendRules {
         AppendRules {
             max_message_bytes: self.size("max.message.bytes"),
+            segment_bytes: self.size("segment.bytes"),
             max_decompressed_bytes: self.size("max.decompressed.message.bytes"),
             timestamp_type: match self.text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,

@@ -149,17 +149,17 @@ async fn names_and_ids_do_not_mix(p: &Script<'_>) {
     ] {
         let mut broker = p.cluster.raw(1).await;
         match broker.try_ask(version, &request).await {
-            Ok(answer) => p.show(step, &answer.topics),
+            Ok(answer) => {
+                p.note(&format!("{} brokers, a controller: {}", answer.brokers.len(), answer.controller_id >= 0));
+                p.show(step, &answer.topics);
+            }
             Err(reason) => p.show(step, &reason),
         }
     }
-    let mut mixed = named(&[&topic]);
+    let other = p.topic("other", 1).await;
+    let mut mixed = named(&[&other]);
     mixed.topics.iter_mut().for_each(|topics| topics.extend(by_id(id, None).topics.unwrap_or_default()));
-    let mut broker = p.cluster.raw(1).await;
-    match broker.try_ask(12, &mixed).await {
-        Ok(answer) => p.show("one by name, one by id", &answer.topics),
-        Err(reason) => p.show("one by name, one by id", &reason),
-    }
+    topics(p, "one by name, another by id", &mut p.cluster.raw(1).await, METADATA, &mixed).await;
 }
 
 async fn a_topic_named_twice_is_described_once(p: &Script<'_>) {

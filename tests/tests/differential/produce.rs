@@ -25,6 +25,7 @@ probes! {
     only_acks_of_minus_1_0_and_1_are_known
     a_null_key_is_refused_by_a_compacted_topic
     a_time_stamp_in_the_far_future_is_refused
+    records_may_be_wrong_in_two_ways
     a_producer_cannot_claim_the_append_time
     a_control_batch_of_a_client_is_refused
     a_transactional_batch_needs_a_transactional_id
@@ -232,6 +233,17 @@ async fn a_time_stamp_in_the_far_future_is_refused(p: &Script<'_>) {
     send(p, "too old for the topic", &mut leader, &strict, good(p, &["a", "b"]).encode()).await;
 }
 
+async fn records_may_be_wrong_in_two_ways(p: &Script<'_>) {
+    let topic = p.topic_with("T", 1, &[("cleanup.policy", "compact")]).await;
+    let mut leader = p.leader(&topic, 0).await;
+    let late = now_ms() + 7_200_000;
+    send(p, "neither key nor time", &mut leader, &topic, RawBatch::of(["a", "b"]).at(late, 0).encode()).await;
+    send(p, "the second is late", &mut leader, &topic, RawBatch::of(["a", "b"]).at(p.base_ms, 10_800_000).encode())
+        .await;
+    let keyed = RawBatch::keyed([("k", Some("v")), ("l", Some("v"))]).at(p.base_ms, 10_800_000);
+    send(p, "the second is late, both have keys", &mut leader, &topic, keyed.encode()).await;
+}
+
 async fn a_producer_cannot_claim_the_append_time(p: &Script<'_>) {
     let claim = |header: &mut BatchHeader| {
         header.attributes = header.attributes.with_timestamp_type(TimestampType::LogAppendTime);
@@ -239,9 +251,11 @@ async fn a_producer_cannot_claim_the_append_time(p: &Script<'_>) {
     let topic = p.topic("T", 1).await;
     let mut leader = p.leader(&topic, 0).await;
     send(p, "create time", &mut leader, &topic, but(p, claim)).await;
+    log(p, &mut leader, &topic).await;
     let topic = p.topic_with("appended", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
     let mut leader = p.leader(&topic, 0).await;
     send(p, "append time", &mut leader, &topic, but(p, claim)).await;
+    log(p, &mut leader, &topic).await;
 }
 
 async fn a_control_batch_of_a_client_is_refused(p: &Script<'_>) {

@@ -234,8 +234,8 @@ impl Group {
         self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(is_common)
     }
 
-    /// Each member votes for the first of its protocols that all speak. With equal votes, the one that the eldest member likes
-    /// best.
+    /// Each member votes for the first of its protocols that all speak. With equal votes, the one that comes first in Java's
+    /// map of them.
     pub(super) fn vote(&self) -> Option<String> {
         let is_common = |name: &str| self.members.iter().all(|member| member.metadata(name).is_some());
         let choices = self.members.iter().filter_map(|member| {
@@ -248,6 +248,7 @@ impl Group {
                 None => votes.push((choice, 1)),
             }
         }
+        votes.sort_by_key(|(name, _)| java_bucket(name));
         let most = votes.iter().map(|(_, count)| *count).max()?;
         votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_owned())
     }
@@ -321,4 +322,10 @@ impl Group {
             }
         }
     }
+}
+
+/// Where Java's `HashMap` has a string, as long as there are at most twelve.
+fn java_bucket(text: &str) -> u32 {
+    let hash = text.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+    (hash ^ (hash >> 16)) & 15
 }

@@ -229,8 +229,12 @@ impl Transaction {
 
     /// The abort of a transaction whose producer is to write no more: another one has come, or its time is up.
     pub(super) fn fence(&self, server: Epochs, now_ms: i64) -> Self {
-        let fenced = Self { epoch: self.epoch.saturating_add(1), last_epoch: NONE, ..self.clone() };
-        fenced.prepare(End::Abort, server, NONE.into(), now_ms)
+        let prepared = self.prepare(End::Abort, server, NONE.into(), now_ms);
+        match server {
+            // The epoch of the marker fences. Whoever had the one before may ask for the next one.
+            Epochs::Bump => prepared,
+            Epochs::Keep => Self { epoch: self.epoch.saturating_add(1), last_epoch: NONE, ..prepared },
+        }
     }
 
     fn prepare(&self, end: End, epochs: Epochs, next_producer_id: i64, now_ms: i64) -> Self {
