@@ -12,5 +12,6 @@ mod groups;
 mod members;
 mod producer_regressions;
 mod reading;
+mod storms;
 mod trouble;
 mod world;
