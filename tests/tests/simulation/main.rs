@@ -15,3 +15,4 @@ mod reading;
 mod storms;
 mod trouble;
 mod world;
+mod zombies;
