@@ -11,5 +11,6 @@ mod groups;
 mod members;
 mod producer_regressions;
 mod reading;
+mod script;
 mod trouble;
 mod world;
