@@ -22,6 +22,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod elect_leaders;
 pub(crate) mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
@@ -105,6 +106,7 @@ macro_rules! each_api {
         describe_configs::DescribeConfigsRequest
         create_partitions::CreatePartitionsRequest
         delete_groups::DeleteGroupsRequest
+        elect_leaders::ElectLeadersRequest
         incremental_alter_configs::IncrementalAlterConfigsRequest
         offset_delete::OffsetDeleteRequest
         describe_cluster::DescribeClusterRequest

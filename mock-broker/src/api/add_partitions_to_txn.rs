@@ -13,6 +13,7 @@ use milena_protocol::messages::add_partitions_to_txn::{
 };
 
 use super::{Answer, Call, reply};
+use crate::core::controller::is_internal;
 use crate::core::parked::{Parked, Wait};
 use crate::core::transactions::{Identity, Joining, TopicPartition, Waiting};
 use crate::core::{Core, Outcome};
@@ -76,14 +77,15 @@ fn partitions(topics: &[AddPartitionsToTxnTopic]) -> BTreeSet<TopicPartition> {
     topics.iter().flat_map(of_topic).collect()
 }
 
-/// One partition that does not exist is in the way of all.
+/// One partition that does not exist, or is the brokers' own, is in the way of all.
 fn refuse_unknown(core: &Core, topics: &[AddPartitionsToTxnTopic]) -> Option<Vec<AddPartitionsToTxnTopicResult>> {
-    let is_known = |(topic, partition): &TopicPartition| core.partition_id(topic, *partition).is_some();
-    let refused = results(topics, |partition| match is_known(&partition) {
-        true => ErrorCode::OPERATION_NOT_ATTEMPTED,
-        false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-    });
-    partitions(topics).iter().any(|partition| !is_known(partition)).then_some(refused)
+    let refusal = |(topic, partition): &TopicPartition| match core.partition_id(topic, *partition) {
+        Some(_) if is_internal(topic) => Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        Some(_) => None,
+        None => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+    };
+    let refused = results(topics, |partition| refusal(&partition).unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED));
+    partitions(topics).iter().any(|partition| refusal(partition).is_some()).then_some(refused)
 }
 
 fn results(

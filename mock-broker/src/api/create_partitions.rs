@@ -30,6 +30,9 @@ pub(super) fn handle(
         };
         let (error_code, error_message) = match created {
             Ok(()) => (ErrorCode::NONE, None),
+            Err(Refusal { code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, .. }) => {
+                (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None)
+            }
             Err(Refusal { code, message }) => (code, Some(message)),
         };
         results.push(CreatePartitionsTopicResult { name: topic.name, error_code, error_message });

@@ -30,7 +30,8 @@ pub(crate) struct Pending {
 
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: DeleteRecordsRequest) -> Answer<DeleteRecordsResponse> {
     let mut pending = Pending { response: DeleteRecordsResponse::default(), waiting: Vec::new() };
-    for (topic_at, topic) in request.topics.into_iter().enumerate() {
+    let topics = request.topics.into_iter().filter(|topic| !topic.partitions.is_empty());
+    for (topic_at, topic) in topics.enumerate() {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (partition_at, wanted) in topic.partitions.into_iter().enumerate() {
             let partition_index = wanted.partition_index;

@@ -63,6 +63,7 @@ fn alter(
         return refuse(format!("null value not supported for: {}", config.name));
     }
     match resource_type {
+        TOPIC if name.is_empty() => return refuse("there are no defaults of topics to change".to_owned()),
         TOPIC => {}
         BROKER => return refuse("the brokers' configuration cannot be changed while they run".to_owned()),
         other => return refuse(format!("resource type {other} has no configs here")),

@@ -91,6 +91,7 @@ pub(super) fn commit(
     }
     let coordinator = core.offsets_at(call.broker(), &request.group_id).map(|(id, _)| id);
     let (false, Ok(id)) = (offsets.is_empty(), coordinator) else { return Answer::Now(response) };
+    core.create_simple_group(call.broker(), id, &request.group_id);
     let pending = match core.write_offsets(call.now, call.broker(), id, transaction, &offsets) {
         Ok(appended) => {
             let (leader_epoch, end) = (appended.leader_epoch, appended.last_offset + 1);

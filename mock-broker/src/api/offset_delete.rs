@@ -13,35 +13,30 @@ use crate::core::Core;
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetDeleteRequest) -> Answer<OffsetDeleteResponse> {
     let OffsetDeleteRequest { group_id, topics } = request;
     let mut wanted: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for topic in &topics {
-        for partition in &topic.partitions {
-            if core.partition_id(&topic.name, partition.partition_index).is_some() {
-                wanted.entry(topic.name.clone()).or_default().push(partition.partition_index);
-            }
-        }
+    for topic in topics {
+        let partitions = topic.partitions.into_iter().map(|partition| partition.partition_index);
+        wanted.entry(topic.name).or_default().extend(partitions);
     }
-    // Who names no partition that exists is not told about the group.
-    let deleted = match wanted.is_empty() {
-        true => Ok(Vec::new()),
-        false => core.delete_offsets(call.now, call.broker(), &group_id, &wanted),
-    };
-    let subscribed = match deleted {
+    let exists = |topic: &str, partition: i32| core.partition_id(topic, partition).is_some();
+    let known = wanted.iter().map(|(topic, partitions)| {
+        (topic.clone(), partitions.iter().copied().filter(|partition| exists(topic, *partition)).collect())
+    });
+    let known: BTreeMap<String, Vec<i32>> = known.collect();
+    let subscribed = match core.delete_offsets(call.now, call.broker(), &group_id, &known) {
         Ok(subscribed) => subscribed,
         Err(error_code) => return Answer::Now(OffsetDeleteResponse { error_code, ..Default::default() }),
     };
-    let topics = topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.into_iter().map(|partition| {
-            let partition_index = partition.partition_index;
-            let error_code = match wanted.get(&topic.name) {
-                Some(known) if known.contains(&partition_index) && subscribed.contains(&topic.name) => {
-                    ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC
-                }
-                Some(known) if known.contains(&partition_index) => ErrorCode::NONE,
-                Some(_) | None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    let topics = wanted.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|partition_index| {
+            let is_known = known.get(&name).is_some_and(|known| known.contains(&partition_index));
+            let error_code = match (is_known, subscribed.contains(&name)) {
+                (false, _) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                (true, true) => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
+                (true, false) => ErrorCode::NONE,
             };
             OffsetDeleteResponsePartition { partition_index, error_code }
         });
-        OffsetDeleteResponseTopic { partitions: partitions.collect(), name: topic.name }
+        OffsetDeleteResponseTopic { partitions: partitions.collect(), name }
     });
     Answer::Now(OffsetDeleteResponse { topics: topics.collect(), ..Default::default() })
 }

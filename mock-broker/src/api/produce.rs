@@ -152,7 +152,8 @@ fn append(
             let message = format!("acks {acks} is none of -1, 0 and 1");
             return Err(Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message).into());
         }
-        join_transaction(core, call, id, batch.header(), terms)?;
+        join_transaction(core, call, id, batch.header(), terms)
+            .map_err(|refusal| Rejection { stage: Stage::Transaction, ..refusal.into() })?;
         core.append(call.now, call.broker(), id, batch, acks)
     });
     match appended {
@@ -177,7 +178,10 @@ fn append(
             let replica = core.brokers.get(&call.broker()).and_then(|broker| broker.replicas.get(&id));
             let log_start_offset = match refusal.code {
                 // Kafka leaves it out of these.
-                ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE => -1,
+                ErrorCode::NOT_LEADER_OR_FOLLOWER
+                | ErrorCode::CORRUPT_MESSAGE
+                | ErrorCode::MESSAGE_TOO_LARGE
+                | ErrorCode::RECORD_LIST_TOO_LARGE => -1,
                 _ if stage != Stage::Log => -1,
                 _ => replica.map_or(-1, |replica| replica.log.start()),
             };
@@ -187,10 +191,18 @@ fn append(
                 batch_index,
                 batch_index_error_message: Some(message),
             };
+            // What Kafka has words for.
+            let has_words = match stage {
+                Stage::Bytes => true,
+                Stage::Request => false,
+                Stage::Transaction => {
+                    matches!(refusal.code, ErrorCode::INVALID_TXN_STATE | ErrorCode::NOT_ENOUGH_REPLICAS)
+                }
+                Stage::Log => !records.is_empty(),
+            };
             let answer = PartitionProduceResponse {
                 log_start_offset,
-                // Kafka has words for records, and for what is not even a batch.
-                error_message: (!records.is_empty() || stage == Stage::Bytes).then_some(refusal.message),
+                error_message: has_words.then_some(refusal.message),
                 record_errors: records.into_iter().map(blame).collect(),
                 ..failed(index, refusal.code)
             };

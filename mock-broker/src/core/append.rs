@@ -50,6 +50,8 @@ pub(crate) enum Stage {
     /// It is not even a batch.
     Bytes,
     Request,
+    /// The coordinator of its transaction refused it.
+    Transaction,
     /// The log refused it.
     Log,
 }
@@ -133,6 +135,7 @@ fn conform(batch: Batch, rules: &AppendRules, wall_ms: i64) -> Result<Batch, Rej
     let codec = rules.compression.or(header.attributes.compression()).unwrap_or_default();
     wanted.attributes = wanted.attributes.with_compression(codec);
     if wanted == header {
+        check_segment(&batch, rules)?;
         return Ok(batch);
     }
     let body = if Some(codec) == header.attributes.compression() {
@@ -145,7 +148,17 @@ fn conform(batch: Batch, rules: &AppendRules, wall_ms: i64) -> Result<Batch, Rej
     };
     let batch = assemble(wanted, body).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
     check_size(&batch, rules)?;
+    check_segment(&batch, rules)?;
     Ok(batch)
+}
+
+fn check_segment(batch: &Batch, rules: &AppendRules) -> Result<(), Rejection> {
+    let (size, limit) = (batch.bytes().len(), rules.segment_bytes);
+    if size > limit {
+        let message = format_args!("{size} bytes do not fit into a segment of {limit}");
+        return Err(reject(ErrorCode::RECORD_LIST_TOO_LARGE, message));
+    }
+    Ok(())
 }
 
 fn check_size(batch: &Batch, rules: &AppendRules) -> Result<(), Rejection> {

@@ -84,6 +84,9 @@ pub(crate) struct PartitionState {
     pub(crate) replicas: Vec<i32>,
     /// In the order of `replicas`, never empty.
     pub(crate) isr: Vec<i32>,
+    /// Those that left the ISR when it became smaller than `min.insync.replicas`. They lack nothing that is committed, as the high
+    /// watermark stands still then, so they may lead (KIP-966).
+    pub(crate) eligible: Vec<i32>,
 }
 
 /// How a topic's replicas are to be laid out.
@@ -324,7 +327,7 @@ impl Controller {
     fn first_state(&self, replicas: Vec<i32>) -> Result<PartitionState, Refusal> {
         let isr: Vec<i32> = replicas.iter().copied().filter(|replica| self.is_active(*replica)).collect();
         match isr.first().copied() {
-            Some(leader) => Ok(PartitionState { leader, leader_epoch: 0, replicas, isr }),
+            Some(leader) => Ok(PartitionState { leader, leader_epoch: 0, replicas, isr, eligible: Vec::new() }),
             None => {
                 let message = format_args!("all brokers of the assignment {replicas:?} are down");
                 Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message))
@@ -374,8 +377,10 @@ impl Controller {
         let first_of = |replicas: &[i32]| replicas.iter().copied().find(|replica| self.is_active(*replica));
         if let Some(leader) = first_of(&state.isr) {
             self.make_leader(id, leader);
+        } else if let Some(leader) = first_of(&state.eligible) {
+            self.make_only_leader(id, leader);
         } else if let Some(leader) = first_of(&state.replicas).filter(|_| topic.rules.elects_uncleanly) {
-            self.make_unclean_leader(id, leader);
+            self.make_only_leader(id, leader);
         } else {
             self.make_leader(id, -1);
         }
@@ -389,11 +394,12 @@ impl Controller {
         true
     }
 
-    /// The others are to cut off what this one does not have.
-    fn make_unclean_leader(&mut self, id: PartitionId, leader: i32) {
+    /// The only one in sync: the others are to cut off what it does not have.
+    fn make_only_leader(&mut self, id: PartitionId, leader: i32) {
         self.make_leader(id, leader);
         if let Some(state) = self.partition_mut(id) {
             state.isr = vec![leader];
+            state.eligible.clear();
         }
     }
 
@@ -412,23 +418,41 @@ impl Controller {
         if !self.is_active(broker) || !state.replicas.contains(&broker) {
             return Err(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE);
         }
-        self.make_unclean_leader(id, broker);
+        self.make_only_leader(id, broker);
         Ok(())
     }
 
     /// A follower has caught up.
     pub(crate) fn join_isr(&mut self, id: PartitionId, broker: i32) {
+        let min_insync = self.min_insync(id);
         if let Some(state) = self.partition_mut(id) {
             let isr =
                 state.replicas.iter().copied().filter(|replica| *replica == broker || state.isr.contains(replica));
             state.isr = isr.collect();
+            state.eligible.retain(|member| *member != broker);
+            if state.isr.len() >= min_insync {
+                state.eligible.clear();
+            }
         }
     }
 
     /// A replica is no longer in sync. The last one stays: only its log is known to hold what was acknowledged.
     pub(crate) fn leave_isr(&mut self, id: PartitionId, broker: i32) {
-        if let Some(state) = self.partition_mut(id).filter(|state| state.isr.len() > 1) {
+        let min_insync = self.min_insync(id);
+        if let Some(state) = self.partition_mut(id).filter(|state| state.isr.len() > 1 && state.isr.contains(&broker)) {
             state.isr.retain(|member| *member != broker);
+            if state.isr.len() < min_insync {
+                state.eligible.push(broker);
+            }
+        }
+    }
+
+    /// A broker may have lost records in a crash: it is in sync or not, but never just eligible.
+    pub(crate) fn broker_crashed(&mut self, broker: i32) {
+        for id in self.partitions_where(|state| state.eligible.contains(&broker)) {
+            if let Some(state) = self.partition_mut(id) {
+                state.eligible.retain(|member| *member != broker);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use milena_protocol::ErrorCode;
 
 use super::Core;
 use super::broker::Process;
-use super::controller::PartitionId;
+use super::controller::{PartitionId, Refusal};
 use super::replica::Replica;
 
 /// Whether a follower follows.
@@ -46,6 +46,33 @@ impl Core {
             core.publish(id);
             Ok(())
         })
+    }
+
+    /// Holds an election that an administrator asks for: of the preferred replica, or of any where nobody leads.
+    ///
+    /// # Errors
+    /// As in Kafka: ELECTION_NOT_NEEDED if the outcome is there already, and others if it cannot be had.
+    pub(crate) fn hold_election(&mut self, topic: &str, partition: i32, is_unclean: bool) -> Result<(), Refusal> {
+        let refuse = |code, why: &str| Err(Refusal::new(code, format_args!("{topic}-{partition}: {why}")));
+        let Some(id) = self.partition_id(topic, partition) else {
+            return refuse(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "there is no such partition");
+        };
+        let Some(state) = self.controller.partition(id) else { return Ok(()) };
+        let (leader, preferred) = (state.leader, state.replicas.first().copied().unwrap_or(-1));
+        let any = state.replicas.iter().copied().find(|replica| self.controller.is_active(*replica));
+        if if is_unclean { leader != -1 } else { leader == preferred } {
+            return refuse(ErrorCode::ELECTION_NOT_NEEDED, "the leader is there already");
+        }
+        let elected = match any {
+            Some(replica) if is_unclean => self.controller.elect_unclean(id, replica).map(|()| true),
+            None if is_unclean => return refuse(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE, "no replica is up"),
+            _ => self.controller.elect(id, preferred),
+        };
+        match elected {
+            Ok(_) => self.publish(id),
+            Err(_) => return refuse(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, "the first replica is not in sync"),
+        }
+        Ok(())
     }
 
     /// Lets a replica follow, or not, whenever it does not lead.

@@ -45,6 +45,7 @@ impl Core {
         }
         self.parked.drop_where(|origin| origin.broker == id);
         self.fence(id);
+        self.controller.broker_crashed(id);
         self.poll(now);
     }
 

@@ -171,6 +171,7 @@ impl Log {
         self.clean_until = self.clean_until.max(start);
         self.entries.drain(..self.index_of(start));
         self.drop_segments_before(start);
+        self.transactions.forget_before(start);
         // The epoch of the first record that is left begins with it.
         let begun = self.epochs.partition_point(|epoch| epoch.offset <= start);
         self.epochs.drain(..begun.saturating_sub(1));
@@ -329,9 +330,9 @@ impl Log {
 
     /// The first record below `until` that has the latest time stamp.
     pub(crate) fn find_latest_time(&self, until: i64) -> Result<Option<Found>, BatchError> {
-        let below = self.batches_from(self.start).take_while(|batch| batch.header().base_offset < until);
-        match below.map(|batch| batch.header().max_timestamp).max() {
-            Some(latest) => self.find_time(latest, until),
+        // Kafka looks at the whole log, and has no answer if what it finds is not below.
+        match self.batches_from(self.start).map(|batch| batch.header().max_timestamp).max() {
+            Some(latest) => Ok(self.find_time(latest, self.end())?.filter(|found| found.offset < until)),
             None => Ok(None),
         }
     }

@@ -124,6 +124,7 @@ pub(crate) struct TopicConfigs {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AppendRules {
     pub(crate) max_message_bytes: usize,
+    pub(crate) segment_bytes: usize,
     pub(crate) max_decompressed_bytes: usize,
     pub(crate) timestamp_type: TimestampType,
     pub(crate) timestamp_before_max_ms: i64,
@@ -227,6 +228,7 @@ impl TopicConfigs {
     pub(crate) fn append_rules(&self) -> AppendRules {
         AppendRules {
             max_message_bytes: self.size("max.message.bytes"),
+            segment_bytes: self.size("segment.bytes"),
             max_decompressed_bytes: self.size("max.decompressed.message.bytes"),
             timestamp_type: match self.text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,

@@ -45,7 +45,9 @@ type Transcript = Vec<String>;
 /// Some differ; the message has them all.
 pub async fn check(file: &str, probes: &[Probe]) {
     // A broker that is busy must not be taken for dead: its partitions would move during a probe.
-    let patient = Settings::default().property("broker.session.timeout.ms", "20000");
+    let patient = Settings::default()
+        .property("broker.session.timeout.ms", "20000")
+        .property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200");
     let cluster = TestCluster::shared_with(patient).await;
     if cluster.is_real() && !real_kafka::version().starts_with("4.4") {
         return skipped(file, "the recorded answers are those of Kafka 4.4");

@@ -1,7 +1,9 @@
 //! Groups of the classic protocol: joining, and what every other request gives in each state of a group.
 
+pub mod deletion;
 pub mod joining;
 pub mod members;
+pub mod statics;
 
 use milena_protocol::messages::describe_groups::DescribeGroupsRequest;
 use milena_protocol::messages::heartbeat::HeartbeatRequest;

@@ -9,6 +9,7 @@ mod golden;
 mod names;
 mod script;
 
+mod administration;
 mod connection;
 mod fetch;
 mod fetch_sessions;
@@ -19,6 +20,7 @@ mod offsets;
 mod produce;
 mod producers;
 mod topics;
+mod transactions;
 
 use golden::check;
 
@@ -41,7 +43,9 @@ macro_rules! files {
 }
 
 files! {
+    administration: administration
     connection: connection
+    deletion: groups::deletion
     fetch: fetch
     fetch_sessions: fetch_sessions
     joining: groups::joining
@@ -51,5 +55,8 @@ files! {
     offsets: offsets
     produce: produce
     producers: producers
+    statics: groups::statics
     topics: topics
+    transactions: transactions
+    transaction_contents: transactions::contents
 }

@@ -107,6 +107,14 @@ impl Core {
         Ok(subscribed)
     }
 
+    /// Whoever commits without being a member makes a group, too, unless it is there. The log has its offsets only.
+    pub(crate) fn create_simple_group(&mut self, broker: i32, id: PartitionId, group: &str) {
+        let new = Group::new(self.settings.groups.initial_rebalance_delay);
+        if let Some(broker) = self.brokers.get_mut(&broker).filter(|broker| broker.groups.get(group).is_none()) {
+            broker.groups.insert(id.index, group.to_owned(), new);
+        }
+    }
+
     fn check_exists(&self, broker: i32, group: &str) -> Result<(), ErrorCode> {
         match self.describe_group(broker, group)? {
             Some(_) => Ok(()),
@@ -163,6 +171,8 @@ impl Core {
             for ((topic, partition), committed) in of_group {
                 let expires_at = match &since {
                     None => None,
+                    // Its transaction decides what comes next.
+                    Some(_) if offsets.is_pending(group_id, topic, *partition) => None,
                     Some(_) if is_subscribed.as_ref().is_some_and(|wants| wants(topic)) => None,
                     Some(since) => Some(expiry(since, committed, retention)),
                 };

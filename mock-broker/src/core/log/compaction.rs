@@ -37,8 +37,8 @@ impl Log {
         self.batches_from(self.clean_until).find(young).map_or(until, |batch| until.min(batch.header().base_offset))
     }
 
-    /// Compacts what may be. What was aborted goes. Batches of which nothing is left go, except those that `is_last_of_producer`: their sequence
-    /// numbers are needed.
+    /// Compacts what may be. What was aborted goes, the ends of transactions stay. Batches of which nothing is left go, except
+    /// those that `is_last_of_producer`: their sequence numbers are needed.
     ///
     /// # Errors
     /// If a batch cannot be read or written; then nothing has changed.

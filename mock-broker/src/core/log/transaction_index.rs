@@ -78,6 +78,11 @@ impl TransactionIndex {
         found
     }
 
+    /// Nobody reads what is before the start of the log.
+    pub(super) fn forget_before(&mut self, start: i64) {
+        self.aborted.drain(..self.aborted.partition_point(|aborted| aborted.last_offset < start));
+    }
+
     /// Whether the records of this producer at this offset were aborted.
     pub(super) fn is_aborted(&self, producer_id: i64, offset: i64) -> bool {
         let covers = |aborted: &Aborted| aborted.producer_id == producer_id && aborted.first_offset <= offset;

@@ -53,7 +53,6 @@ impl Rig {
         let assignments = by_hand.map(|lists| lists.iter().map(assignment).collect());
         let topics = vec![CreatePartitionsTopic { name: "t".to_owned(), count, assignments }];
         let answer = self.ask(2, 3, &CreatePartitionsRequest { topics, timeout_ms: 1000, validate_only });
-        assert_eq!(answer.results[0].error_message.is_some(), answer.results[0].error_code != NONE);
         answer.results[0].error_code
     }
 

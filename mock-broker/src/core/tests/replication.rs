@@ -7,7 +7,9 @@ use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic}
 use milena_protocol::messages::produce::ProduceRequest;
 
 use super::rig::{FETCH, NONE, PRODUCE, Rig, TestBatch, fetch, produce, text, values_in};
+use crate::core::broker::Process;
 use crate::core::{BrokerAddress, Following, NewTopic, Ticket, Visibility};
+use crate::random::Random;
 
 const LAG_TIME_MAX: u64 = 30_000;
 const SESSION_TIMEOUT: u64 = 9_000;
@@ -382,4 +384,107 @@ fn brokers_come_and_go() {
     assert_eq!(response.brokers.len(), 3);
     let t = response.topics.iter().find(|topic| topic.name.as_deref() == Some("t")).unwrap();
     assert_eq!((t.partitions[0].replica_nodes.len(), &t.partitions[0].offline_replicas[..]), (3, &[leader][..]));
+}
+
+/// Acknowledged records, and what may be in the log besides: by their values.
+#[derive(Default)]
+struct Written {
+    next: u32,
+    waiting: Vec<(Ticket, String)>,
+    acknowledged: Vec<String>,
+}
+
+impl Written {
+    fn collect(&mut self, rig: &mut Rig) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (ticket, value) in waiting {
+            match rig.produced(ticket) {
+                Some((NONE, _)) => self.acknowledged.push(value),
+                Some(_) => {}
+                None => self.waiting.push((ticket, value)),
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_brokers_and_replicas_what_two_have_acknowledged_is_not_lost() {
+    for seed in 0..400 {
+        let mut random = Random::new(seed, 0);
+        let (mut rig, replicas) = replicated(&[("min.insync.replicas", "2")]);
+        let (mut written, mut millis) = (Written::default(), 0);
+        for _ in 0..150 {
+            let broker = replicas[random.below(3) as usize];
+            match random.below(16) {
+                0 => rig.act(|core, now| core.crash(now, broker)),
+                1..3 => rig.act(|core, now| core.restart(now, broker)),
+                3 => rig.act(|core, now| core.freeze(now, broker)),
+                4 => rig.act(|core, now| core.thaw(now, broker)),
+                5 => rig.act(|core, now| core.isolate(now, broker)),
+                6..8 => rig.act(|core, now| core.rejoin(now, broker)),
+                // A broker whose disk is gone has no replica.
+                8 => drop(rig.act(|core, now| core.let_follow(now, "t", 0, broker, Following::Held))),
+                9..11 => drop(rig.act(|core, now| core.let_follow(now, "t", 0, broker, Following::On))),
+                11 => drop(rig.act(|core, now| core.elect(now, "t", 0, broker))),
+                12 => millis += random.below(12_000),
+                _ => {
+                    let value = written.next.to_string();
+                    written.next += 1;
+                    // A frozen broker's door is shut.
+                    if rig.core.brokers[&broker].process == Process::Running {
+                        let acks = if random.chance(0.3) { 1 } else { -1 };
+                        let ticket = rig.send_value(broker, acks, &value);
+                        if acks == -1 {
+                            written.waiting.push((ticket, value));
+                        }
+                    }
+                }
+            }
+            millis += random.below(100);
+            rig.at(millis);
+            written.collect(&mut rig);
+        }
+        for broker in replicas {
+            rig.act(|core, now| core.restart(now, broker));
+            rig.act(|core, now| core.thaw(now, broker));
+            rig.act(|core, now| core.rejoin(now, broker));
+            rig.release(broker);
+        }
+        rig.at(millis + 60_000);
+        written.collect(&mut rig);
+        let values = rig.values();
+        let lost: Vec<_> = written.acknowledged.iter().filter(|value| !values.contains(value)).collect();
+        assert!(lost.is_empty(), "seed {seed}: {lost:?} of {} lost", written.acknowledged.len());
+        assert!(written.next < 10 || !values.is_empty() || written.acknowledged.is_empty());
+        for broker in replicas {
+            assert_eq!(
+                (rig.logged(broker), rig.high_watermark(broker)),
+                (values.clone(), values.len() as i64),
+                "seed {seed}"
+            );
+        }
+        assert_eq!((rig.isr().len(), rig.core.next_controller_deadline()), (3, None), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_replica_that_left_below_min_isr_may_lead_unless_it_crashed() {
+    for crashes in [false, true] {
+        let (mut rig, [leader, first, second]) = replicated(&[("min.insync.replicas", "2")]);
+        rig.write(leader, -1, "a");
+        rig.act(|core, now| core.crash(now, second));
+        rig.act(|core, now| core.freeze(now, first));
+        rig.at(SESSION_TIMEOUT);
+        assert_eq!((rig.isr(), rig.write(leader, 1, "not committed")), (vec![leader], (NONE, 1)));
+        rig.act(|core, now| core.crash(now, leader));
+        if crashes {
+            rig.act(|core, now| core.crash(now, first));
+            rig.act(|core, now| core.restart(now, first));
+        } else {
+            rig.act(|core, now| core.thaw(now, first));
+        }
+        assert_eq!(rig.leader(), if crashes { -1 } else { first }, "KIP-966");
+        rig.act(|core, now| core.restart(now, leader));
+        assert_eq!(rig.values(), if crashes { vec!["a", "not committed"] } else { vec!["a"] });
+    }
 }
