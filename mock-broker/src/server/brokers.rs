@@ -1,6 +1,7 @@
 //! Brokers that come, go, stand still and move. IO.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Door, PORT_IN_MEMORY, Shared, listen};
