@@ -98,7 +98,7 @@ impl<'a> Search<'a> {
         for topic in self.group.order.iter().copied() {
             let members = self.group.subscribers[topic].iter().map(|member| self.loads[*member]);
             let (least, most) = members.fold((usize::MAX, 0), |(least, most), load| (least.min(load), most.max(load)));
-            if most <= least + 1 {
+            if most <= least.saturating_add(1) {
                 continue;
             }
             let mut members = self.by_load(topic);
