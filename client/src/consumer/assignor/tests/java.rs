@@ -165,6 +165,7 @@ fn compare(text: &str) -> Counts {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "figures for those who run many groups")]
 fn groups_are_divided_as_kafkas_java_client_divides_them() {
     let text = match std::env::var_os("MILENA_ASSIGNOR_GROUPS") {
         Some(path) => std::fs::read_to_string(path).unwrap(),
