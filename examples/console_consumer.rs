@@ -25,8 +25,8 @@ Usage: console_consumer --bootstrap HOST:PORT,... --topic NAME [OPTIONS]
   --from beginning|end       with the oldest record, or with the first one written from now on [default: beginning]; a group
                              goes on from what it has committed, and this is for partitions where it has nothing
   --group NAME               shares the topic with the other members of this group, and commits what was printed
-  --assignor NAME,...        how the group may divide the partitions, best first: range, roundrobin; may be given several times
-                             [default: range]
+  --assignor NAME,...        how the group may divide the partitions, best first: range, roundrobin, sticky,
+                             cooperative-sticky; may be given several times [default: cooperative-sticky]
   --max-messages COUNT       ends after so many records [default: never]
   --idle-exit-ms MS          ends when no record came for so long [default: never]
   --config NAME=VALUE        a setting by its Kafka name, such as fetch.max.wait.ms=100; may be given several times

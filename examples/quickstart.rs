@@ -213,15 +213,16 @@ impl Member {
 #[async_trait::async_trait]
 impl RebalanceListener for Member {
     async fn assigned(&self, rebalance: &Rebalance<'_>) {
-        self.tell("gets", rebalance, rebalance.partitions.len());
+        self.tell("gets", rebalance, rebalance.consumer().assignment().len());
     }
 
     async fn revoked(&self, rebalance: &Rebalance<'_>) {
-        self.tell("gives up", rebalance, 0);
+        // What it gives up is still in the assignment, so that it can be finished.
+        self.tell("gives up", rebalance, rebalance.consumer().assignment().len() - rebalance.partitions.len());
     }
 
     async fn lost(&self, rebalance: &Rebalance<'_>) {
-        self.tell("has lost", rebalance, 0);
+        self.tell("has lost", rebalance, rebalance.consumer().assignment().len());
     }
 }
 

@@ -11,10 +11,10 @@ use milena_protocol::records::{HEADER_LEN, NewRecord};
 
 use crate::client::Client;
 use crate::clock::{Time, to_millis};
-use crate::cluster::{UNKNOWN_TOPIC, check_topic_name};
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::config::{Acks, Compression, Config, producer_setters};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic_partition::TopicPartition;
+use crate::topic_partition::{TopicPartition, check_topic_name};
 
 mod accumulator;
 mod batch;
@@ -84,7 +84,8 @@ pub struct CloseReport {
 pub enum TryEnqueueError {
     /// `buffer.memory` is full. Nothing was enqueued; try later, or wait with [`Producer::enqueue`].
     Full,
-    /// The topic's partitions are not known yet. They are being asked for.
+    /// The topic's partitions are not known yet. They are being asked for. A topic that does not exist gives this too, for it may
+    /// appear; [`Producer::enqueue`] says after ten seconds that it does not.
     TopicNotLoaded,
     /// The record cannot be sent.
     Rejected(Error),

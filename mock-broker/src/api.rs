@@ -3,34 +3,44 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use milena_protocol::ApiKey;
 use milena_protocol::api::{Request, VersionRange};
 use milena_protocol::frame::{self, RequestHeader};
 use milena_protocol::messages;
 use milena_protocol::primitives::{DecodeError, Decoder};
+use milena_protocol::{ApiKey, ErrorCode};
 
 use crate::core::{Core, Origin, Outcome, Ticket};
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 mod api_versions;
+mod create_partitions;
 mod create_topics;
+mod delete_groups;
+pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
-mod init_producer_id;
+mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
 mod metadata;
 pub(crate) mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+mod txn_offset_commit;
 
 /// One request on its way.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +76,46 @@ enum Answer<T> {
     Close,
 }
 
-/// One line an API: it is decoded, handed to its file, and advertised.
+/// Every API that is served. Each has its line here, its file, and its `Subject` in `fault/subject`.
+macro_rules! each_api {
+    ($callback:ident) => {
+        $callback! {
+        produce::ProduceRequest
+        fetch::FetchRequest
+        list_offsets::ListOffsetsRequest
+        metadata::MetadataRequest
+        offset_commit::OffsetCommitRequest
+        offset_fetch::OffsetFetchRequest
+        find_coordinator::FindCoordinatorRequest
+        join_group::JoinGroupRequest
+        heartbeat::HeartbeatRequest
+        leave_group::LeaveGroupRequest
+        sync_group::SyncGroupRequest
+        describe_groups::DescribeGroupsRequest
+        list_groups::ListGroupsRequest
+        api_versions::ApiVersionsRequest
+        create_topics::CreateTopicsRequest
+        delete_topics::DeleteTopicsRequest
+        delete_records::DeleteRecordsRequest
+        init_producer_id::InitProducerIdRequest
+        offset_for_leader_epoch::OffsetForLeaderEpochRequest
+        add_partitions_to_txn::AddPartitionsToTxnRequest
+        add_offsets_to_txn::AddOffsetsToTxnRequest
+        end_txn::EndTxnRequest
+        txn_offset_commit::TxnOffsetCommitRequest
+        describe_configs::DescribeConfigsRequest
+        create_partitions::CreatePartitionsRequest
+        delete_groups::DeleteGroupsRequest
+        elect_leaders::ElectLeadersRequest
+        incremental_alter_configs::IncrementalAlterConfigsRequest
+        offset_delete::OffsetDeleteRequest
+        describe_cluster::DescribeClusterRequest
+        }
+    };
+}
+pub(crate) use each_api;
+
+/// Each API is decoded, handed to its file, and advertised.
 macro_rules! served {
     ($($module:ident :: $request:ident)*) => {
         /// The APIs that clients may use, in the order of their keys.
@@ -84,27 +133,11 @@ macro_rules! served {
     };
 }
 
-served! {
-    produce::ProduceRequest
-    fetch::FetchRequest
-    list_offsets::ListOffsetsRequest
-    metadata::MetadataRequest
-    offset_commit::OffsetCommitRequest
-    offset_fetch::OffsetFetchRequest
-    find_coordinator::FindCoordinatorRequest
-    join_group::JoinGroupRequest
-    heartbeat::HeartbeatRequest
-    leave_group::LeaveGroupRequest
-    sync_group::SyncGroupRequest
-    describe_groups::DescribeGroupsRequest
-    list_groups::ListGroupsRequest
-    api_versions::ApiVersionsRequest
-    create_topics::CreateTopicsRequest
-    delete_topics::DeleteTopicsRequest
-    init_producer_id::InitProducerIdRequest
-    offset_for_leader_epoch::OffsetForLeaderEpochRequest
-    describe_configs::DescribeConfigsRequest
-    describe_cluster::DescribeClusterRequest
+each_api!(served);
+
+/// Whether clients may use this version of an API.
+pub(crate) fn is_served(api: ApiKey, version: i16) -> bool {
+    SERVED.iter().any(|(key, versions)| *key == api && versions.contains(version))
 }
 
 /// Handles a request frame (without its length prefix). `None` if the request was parked.
@@ -113,24 +146,23 @@ pub(crate) fn serve(core: &mut Core, now: Duration, origin: &Origin, ticket: Tic
     let header = match RequestHeader::decode(&mut input) {
         Ok(header) => header,
         Err(error) => {
-            tracing::debug!(%error, connection = origin.connection, "closing: the request has no header");
+            tracing::warn!(%error, broker = origin.broker, connection = origin.connection, "closing: the request has no header");
             return Some(Outcome::Close);
         }
     };
     let call = Call { now, origin, ticket, header: &header };
-    let versions = SERVED.iter().find(|(key, _)| *key == header.api_key).map(|(_, versions)| *versions);
-    if !versions.is_some_and(|versions| versions.contains(header.api_version)) {
+    if !is_served(header.api_key, header.api_version) {
         if header.api_key == ApiKey::API_VERSIONS {
             return Some(api_versions::unsupported(&call));
         }
         let (api, version, connection) = (header.api_key, header.api_version, origin.connection);
-        tracing::debug!(%api, version, connection, "closing: the API or its version is not served");
+        tracing::warn!(%api, version, connection, "closing: the API or its version is not served");
         return Some(Outcome::Close);
     }
     match dispatch(core, &call, &mut input) {
         Ok(outcome) => outcome,
         Err(error) => {
-            tracing::debug!(%error, connection = origin.connection, "closing: the request cannot be read");
+            tracing::warn!(api = %header.api_key, version = header.api_version, %error, connection = origin.connection, "closing: the request cannot be read");
             Some(Outcome::Close)
         }
     }
@@ -143,6 +175,12 @@ fn finish<R: Request>(call: &Call<'_>, answer: Answer<R::Response>) -> Option<Ou
         Answer::Silent => Some(Outcome::Silent),
         Answer::Close => Some(Outcome::Close),
     }
+}
+
+/// Before `first` a version knows another word for a producer that was fenced.
+fn fenced_before(call: &Call<'_>, first: i16, code: ErrorCode) -> ErrorCode {
+    let is_unknown = code == ErrorCode::PRODUCER_FENCED && call.version() < first;
+    if is_unknown { ErrorCode::INVALID_PRODUCER_EPOCH } else { code }
 }
 
 /// The answer in the layout of `version`.

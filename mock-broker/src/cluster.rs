@@ -2,8 +2,10 @@
 
 mod builder;
 mod control;
+mod fault_handle;
 mod group;
 mod topic;
+mod transaction;
 
 use std::fmt;
 use std::future::Future;
@@ -12,16 +14,18 @@ use std::sync::Arc;
 
 use milena_protocol::ErrorCode;
 
-use crate::fault::{Fault, FaultHandle};
+use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::pipe::Pipe;
-use crate::server::Shared;
-use crate::snapshot::Snapshot;
+use crate::server::{PATIENCE, Shared};
+use crate::snapshot::{Connection, Snapshot};
 
 pub use builder::MockClusterBuilder;
-pub use control::{BrokerControl, PartitionControl};
+pub use control::{BrokerControl, Direction, PartitionControl};
+pub use fault_handle::FaultHandle;
 pub use group::GroupControl;
 pub use topic::Topic;
+pub use transaction::TransactionControl;
 
 /// A Kafka cluster in this process. Clones are handles to one cluster; it ends when the last one is dropped, or by
 /// [`stop`](Self::stop).
@@ -65,8 +69,7 @@ impl MockCluster {
     /// `b1:9092,b2:9092`.
     pub fn bootstrap(&self) -> String {
         let state = self.shared().lock();
-        let addresses: Vec<_> =
-            state.brokers().iter().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
+        let addresses: Vec<_> = state.brokers().map(|broker| format!("{}:{}", broker.host, broker.port)).collect();
         addresses.join(",")
     }
 
@@ -76,20 +79,45 @@ impl MockCluster {
     /// `ConnectionRefused` if that broker is down or the cluster has been stopped; `NotFound` if no broker has this address.
     ///
     /// # Cancel safety
-    /// The connection is made when the future is first polled, and closed if it is dropped after that.
+    /// The connection is made when the future is first polled, or when the way to the broker is mended, and closed if it is
+    /// dropped after that.
     pub fn pipe(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Pipe>> + Send + 'static + use<> {
         let shared = Arc::clone(self.shared());
         let host = host.to_owned();
-        async move { shared.connect(&host, port) }
+        async move { shared.connect(&host, port).await }
     }
 
     /// All brokers, by their ids.
     pub fn brokers(&self) -> Vec<BrokerControl> {
-        let ids: Vec<i32> = self.shared().lock().brokers().iter().map(|broker| broker.id).collect();
+        let ids: Vec<i32> = self.shared().lock().brokers().map(|broker| broker.id).collect();
         ids.into_iter().map(|id| self.broker(id)).collect()
     }
 
-    /// One broker, to crash, restart or freeze it. Ids count from 1.
+    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is the next
+    /// one. Topics that are created from now on can have replicas there.
+    ///
+    /// # Panics
+    /// If there is no free port, or the cluster has been stopped.
+    pub fn add_broker(&self) -> BrokerControl {
+        self.add_broker_to(None)
+    }
+
+    /// Like [`add_broker`](Self::add_broker), with a rack.
+    ///
+    /// # Panics
+    /// If there is no free port, or the cluster has been stopped.
+    pub fn add_broker_in_rack(&self, rack: &str) -> BrokerControl {
+        self.add_broker_to(Some(rack))
+    }
+
+    fn add_broker_to(&self, rack: Option<&str>) -> BrokerControl {
+        match self.shared().add_broker(rack) {
+            Ok(id) => self.broker(id),
+            Err(error) => panic!("the mock cluster cannot have another broker: {error}"),
+        }
+    }
+
+    /// One broker, to crash, freeze or cut it off. Ids count from 1.
     ///
     /// # Panics
     /// If there is no such broker.
@@ -107,6 +135,16 @@ impl MockCluster {
         GroupControl::new(self.clone(), id)
     }
 
+    /// The transactions of one transactional id, to look at them and to disturb them.
+    pub fn transaction(&self, id: &str) -> TransactionControl {
+        TransactionControl::new(self.clone(), id)
+    }
+
+    /// The connections that neither side has closed, oldest first.
+    pub fn connections(&self) -> Vec<Connection> {
+        self.with(|state| state.connections().cloned().collect())
+    }
+
     /// How many partitions a topic has; none if it does not exist.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
         self.shared().lock().core.partition_count(topic)
@@ -119,7 +157,7 @@ impl MockCluster {
     pub fn create_topic(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
         let created = self.shared().change(|state, now| state.core.create_topic(now, topic.clone().into()));
-        expect_done(created, || format!("create topic {topic:?}"));
+        expect_done(created, || format!("create topic {topic}"));
     }
 
     /// Deletes a topic with all its records.
@@ -140,15 +178,36 @@ impl MockCluster {
         expect_done(recreated, || format!("re-create topic {name}"));
     }
 
+    /// Changes one setting of a topic, by Kafka's name; `None` makes it the brokers' default again.
+    ///
+    /// # Panics
+    /// If there is no such topic or no such setting, or the value is not allowed.
+    pub fn configure_topic(&self, name: &str, setting: &str, value: Option<&str>) {
+        let set = [(setting.to_owned(), value.map(str::to_owned))].into();
+        let done = self.shared().change(|state, now| state.core.configure_topic(now, name, set));
+        let done = done.map_err(|refusal| refusal.code);
+        expect_done(done, || format!("set {setting} of topic {name} to {value:?}"));
+    }
+
+    /// Gives a topic more partitions, until it has so many.
+    ///
+    /// # Panics
+    /// If there is no such topic, or it has as many already.
+    pub fn add_partitions(&self, name: &str, partitions: i32) {
+        let done = self.shared().change(|state, now| state.core.add_partitions(now, name, partitions));
+        let done = done.map_err(|refusal| refusal.code);
+        expect_done(done, || format!("give topic {name} {partitions} partitions"));
+    }
+
     /// Adds a rule. It works until its handle is dropped, which panics if the rule has not fired as often as it should.
     #[track_caller]
     pub fn fault(&self, fault: Fault) -> FaultHandle {
         let added_at = std::panic::Location::caller();
-        let id = self.shared().lock().rules.add(fault.matcher, fault.action, added_at);
+        let id = self.shared().lock().rules.add(self.shared().now(), fault, added_at);
         FaultHandle::new(Arc::clone(self.shared()), id)
     }
 
-    /// What the brokers have seen.
+    /// What the brokers have seen and said.
     pub fn journal(&self) -> Journal {
         self.shared().journal.clone()
     }
@@ -156,13 +215,15 @@ impl MockCluster {
     /// Waits until the cluster's state satisfies a condition, which is tried again after every change.
     ///
     /// # Panics
-    /// After 30 seconds (virtual ones on a paused runtime), with a message that says `what` was waited for.
+    /// After 60 seconds (virtual ones on a paused runtime), with a message that says `what` was waited for and ends with the last
+    /// lines of the journal.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn until(&self, what: &str, condition: impl Fn(&Snapshot<'_>) -> bool) {
         let holds = self.shared().wait_for(|state| condition(&state.snapshot())).await;
-        assert!(holds, "waited 30 s in vain for the mock cluster to have: {what}");
+        let (patience, journal) = (PATIENCE.as_secs(), &self.shared().journal);
+        assert!(holds, "waited {patience} s in vain for the mock cluster to have: {what}\n{}", journal.tail());
     }
 
     /// Looks at the cluster's state as it is now.

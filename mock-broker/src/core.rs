@@ -19,8 +19,10 @@ use crate::random::Random;
 pub(crate) mod append;
 mod broker;
 pub(crate) mod controller;
+mod elections;
 pub(crate) mod fetch_sessions;
 mod groups;
+mod liveness;
 mod log;
 pub(crate) mod offsets;
 pub(crate) mod parked;
@@ -30,16 +32,26 @@ mod replication;
 mod script;
 #[cfg(test)]
 mod tests;
+mod topic_changes;
 pub(crate) mod topic_configs;
+pub(crate) mod transactions;
+mod upkeep;
 
-use broker::Broker;
+use broker::{Broker, Process};
 use controller::{Controller, PartitionId};
 use parked::{Parked, ParkedRequests, Wait};
+use upkeep::Upkeep;
 
+pub(crate) use elections::Following;
 pub use groups::GroupState;
 pub(crate) use groups::{GroupDescription, GroupSettings};
-pub(crate) use log::Log;
-pub use log::LogRecord;
+pub(crate) use liveness::Visibility;
+pub(crate) use log::{Aborted, Log};
+pub use log::{LogMarker, LogRecord};
+pub use producers::ProducerState;
+pub use transactions::TransactionState;
+pub(crate) use transactions::{TransactionDescription, TransactionSettings};
+pub(crate) use upkeep::LogSettings;
 
 /// How the cluster is made.
 #[derive(Debug, Clone)]
@@ -56,6 +68,27 @@ pub(crate) struct Settings {
     /// Partitions of `__consumer_offsets`, and of the transactions' topic.
     pub(crate) offsets_partitions: i32,
     pub(crate) groups: GroupSettings,
+    pub(crate) transactions: TransactionSettings,
+    pub(crate) replication: ReplicationSettings,
+    pub(crate) logs: LogSettings,
+}
+
+/// What the brokers' configuration says about replicas.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplicationSettings {
+    /// `replica.lag.time.max.ms`
+    pub(crate) lag_time_max: Duration,
+    /// `broker.session.timeout.ms`
+    pub(crate) session_timeout: Duration,
+    /// Whether consumers are sent to a replica in their rack (`replica.selector.class`).
+    pub(crate) is_rack_aware: bool,
+}
+
+impl Default for ReplicationSettings {
+    /// Kafka's.
+    fn default() -> Self {
+        Self { lag_time_max: Duration::from_secs(30), session_timeout: Duration::from_secs(9), is_rack_aware: false }
+    }
 }
 
 /// A broker and where clients reach it.
@@ -102,12 +135,19 @@ pub(crate) struct NewTopic {
 /// The whole cluster.
 pub(crate) struct Core {
     pub(crate) settings: Settings,
+    /// When it was last told the time.
+    time: Duration,
     pub(crate) controller: Controller,
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) random: Random,
     parked: ParkedRequests,
+    /// Replicas, with their brokers, that a test keeps from following.
+    held: BTreeSet<(PartitionId, i32)>,
+    upkeep: Upkeep,
     /// Partitions whose parked requests are to be looked at.
     changed: BTreeSet<PartitionId>,
+    /// Transactional ids whose markers are kept back.
+    held_markers: BTreeSet<String>,
     outcomes: VecDeque<(Ticket, Outcome)>,
     next_ticket: u64,
 }
@@ -118,8 +158,12 @@ impl Core {
             controller: Controller::new(&settings, Random::new(settings.seed, 1)),
             brokers: settings.brokers.iter().map(|address| (address.id, Broker::new(address.id))).collect(),
             random: Random::new(settings.seed, 2),
+            time: Duration::ZERO,
             parked: ParkedRequests::default(),
+            held: BTreeSet::new(),
+            upkeep: Upkeep::default(),
             changed: BTreeSet::new(),
+            held_markers: BTreeSet::new(),
             outcomes: VecDeque::new(),
             next_ticket: 0,
             settings,
@@ -155,11 +199,17 @@ impl Core {
 
     /// Lets time pass.
     pub(crate) fn poll(&mut self, now: Duration) {
+        self.time = now;
         loop {
             self.settle(now);
             if let Some(ticket) = self.parked.expired(now) {
                 self.recheck(now, ticket, true);
-            } else if !self.expire_group(now) {
+            } else if !self.expire_group(now)
+                && !self.expire_transaction(now)
+                && !self.expire_liveness(now)
+                && !self.finish_loading(now)
+                && !self.do_upkeep(now)
+            {
                 return;
             }
         }
@@ -167,8 +217,17 @@ impl Core {
 
     /// When `poll` has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let of_groups = self.brokers.values().filter_map(|broker| broker.groups.next_deadline());
-        of_groups.chain(self.parked.next_deadline()).min()
+        let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
+        let of_brokers = awake.flat_map(|broker| {
+            let loaded = broker.loading.values().min().copied();
+            [broker.groups.next_deadline(), broker.transactions.next_deadline(), loaded]
+        });
+        of_brokers
+            .flatten()
+            .chain(self.parked.next_deadline())
+            .chain(self.next_controller_deadline())
+            .chain(self.upkeep.next_deadline())
+            .min()
     }
 
     pub(crate) fn wall_ms(&self, now: Duration) -> i64 {
@@ -187,10 +246,13 @@ impl Core {
     fn settle(&mut self, now: Duration) {
         while let Some(id) = self.changed.pop_first() {
             self.coordinate_groups(now, id);
+            self.coordinate_transactions(now, id);
+            self.plan_upkeep(now, id);
             for ticket in self.parked.watching(id) {
                 self.recheck(now, ticket, false);
             }
         }
+        self.keep_within_memory(now);
     }
 
     /// Answers a parked request if it can be answered now, or must be because its time is up.
@@ -203,7 +265,10 @@ impl Core {
             Wait::OffsetCommit(pending) => {
                 api::offset_commit::check(self, &call, pending, is_expired).map_err(Wait::OffsetCommit)
             }
-            Wait::Group => Err(Wait::Group),
+            waits @ (Wait::Group | Wait::Transaction(_)) => Err(waits),
+            Wait::DeleteRecords(pending) => {
+                api::delete_records::check(self, &call, pending, is_expired).map_err(Wait::DeleteRecords)
+            }
         };
         match result {
             Ok(outcome) => self.resolve(ticket, outcome),

@@ -1,17 +1,20 @@
-//! Faults as sentences: which requests, how often, and what happens to them. IO.
+//! Faults as sentences: which requests, how often, and what happens to them. Pure.
 
-pub(crate) mod error_answer;
-pub(crate) mod rules;
-mod targets;
+mod action;
+mod falsify;
+mod matcher;
+mod rules;
+mod subject;
 
-use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
 use std::time::Duration;
 
 use milena_protocol::{ApiKey, ErrorCode};
 
-use crate::server::Shared;
-use rules::{Action, Limit, Matcher};
+pub(crate) use action::{Action, Plan, Then};
+use matcher::{Limit, Matcher};
+pub(crate) use rules::Rules;
+pub(crate) use subject::Incoming;
 
 /// A rule: requests, and what happens to them. Hand it to [`MockCluster::fault`](crate::MockCluster::fault).
 ///
@@ -21,7 +24,9 @@ use rules::{Action, Limit, Matcher};
 /// let lost_answer = Fault::on(ApiKey::PRODUCE).topic("orders").apply_then_disconnect();
 /// let moving = Fault::on(ApiKey::FETCH).partition(3).times(2).error(ErrorCode::NOT_LEADER_OR_FOLLOWER);
 /// let fenced = Fault::on(ApiKey::HEARTBEAT).group("billing").error(ErrorCode::UNKNOWN_MEMBER_ID);
+/// let bad_record = Fault::on(ApiKey::PRODUCE).nth(3).record_error(ErrorCode::INVALID_RECORD, [2]);
 /// let slow = Fault::any().broker(2).always().delay(Duration::from_millis(50));
+/// let deaf = Fault::connections().broker(2).during(Duration::ZERO..Duration::from_secs(5)).refuse();
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a rule does nothing until the cluster has it: cluster.fault(rule)"]
@@ -32,10 +37,16 @@ pub struct Fault {
 
 /// Which requests, and how often: not yet a fault, until one of the actions names what happens.
 ///
-/// Without [`times`](Self::times), [`always`](Self::always) or [`probability`](Self::probability) it happens once.
+/// Without [`times`](Self::times), [`always`](Self::always), [`during`](Self::during) or
+/// [`probability`](Self::probability) it happens once.
 #[derive(Clone, Debug)]
 #[must_use = "say what happens to the requests, such as .disconnect()"]
 pub struct Match(Matcher);
+
+/// Which new connections, and how often, in the manner of [`Match`].
+#[derive(Clone, Debug)]
+#[must_use = "say what happens to the connections: .refuse()"]
+pub struct ConnectionMatch(Matcher);
 
 impl Fault {
     /// Requests of one API.
@@ -47,18 +58,80 @@ impl Fault {
     pub fn any() -> Match {
         Match(Matcher::default())
     }
+
+    /// New connections, before anything is said on them.
+    pub fn connections() -> ConnectionMatch {
+        ConnectionMatch(Matcher::default())
+    }
+}
+
+/// What requests and connections have in common.
+macro_rules! how_often {
+    ($matcher:ident) => {
+        impl $matcher {
+            /// Only to this broker.
+            pub fn broker(mut self, broker: i32) -> Self {
+                self.0.broker = Some(broker);
+                self
+            }
+
+            /// Only in this time, counted from when the rule is added; virtual on a paused runtime. Every time, unless
+            /// [`times`](Self::times) is given too.
+            pub fn during(mut self, time: Range<Duration>) -> Self {
+                self.0.during = Some(time);
+                self
+            }
+
+            /// Not before the `nth` that matches all else, counted from 1 when the rule is added.
+            pub fn nth(mut self, nth: u64) -> Self {
+                self.0.nth = Some(nth);
+                self
+            }
+
+            /// So often; the rule expects all of them to come.
+            pub fn times(mut self, times: u64) -> Self {
+                self.0.limit = Some(Limit::Times(times));
+                self
+            }
+
+            /// On every one that matches; the rule expects at least one.
+            pub fn always(mut self) -> Self {
+                self.0.limit = Some(Limit::Always);
+                self
+            }
+
+            /// With this probability (0 to 1), drawn from the cluster's seed; without limit, unless [`times`](Self::times) is
+            /// given too.
+            pub fn probability(mut self, probability: f64) -> Self {
+                self.0.probability = Some(probability);
+                self
+            }
+        }
+    };
+}
+
+how_often!(Match);
+how_often!(ConnectionMatch);
+
+impl ConnectionMatch {
+    /// The connection is refused. One by [`pipe`](crate::MockCluster::pipe) fails with `ConnectionRefused`; one to a listener is
+    /// accepted by the system, and closed before anything is read. What makes a listener refuse is
+    /// [`crash`](crate::BrokerControl::crash).
+    pub fn refuse(self) -> Fault {
+        Fault { matcher: self.0, action: Action::RefuseConnection }
+    }
 }
 
 impl Match {
     /// Only requests about this topic: those that name it or ask for all topics, and a Fetch in whose session it is.
     pub fn topic(mut self, topic: &str) -> Self {
-        self.0.topic = Some(topic.to_owned());
+        self.0.scope.topic = Some(topic.to_owned());
         self
     }
 
     /// Only requests about this partition (of [`topic`](Self::topic), if that is given too).
     pub fn partition(mut self, partition: i32) -> Self {
-        self.0.partition = Some(partition);
+        self.0.scope.partition = Some(partition);
         self
     }
 
@@ -69,9 +142,9 @@ impl Match {
         self
     }
 
-    /// Only requests to this broker.
-    pub fn broker(mut self, broker: i32) -> Self {
-        self.0.broker = Some(broker);
+    /// Only requests that name this transactional id: of its producers, and those that look for its coordinator.
+    pub fn transactional_id(mut self, id: &str) -> Self {
+        self.0.transactional_id = Some(id.to_owned());
         self
     }
 
@@ -81,36 +154,28 @@ impl Match {
         self
     }
 
-    /// Not before the `nth` request that matches all else, counted from 1 when the rule is added.
-    pub fn nth(mut self, nth: u64) -> Self {
-        self.0.nth = Some(nth);
-        self
-    }
-
-    /// On so many requests; the rule expects all of them to come.
-    pub fn times(mut self, times: u64) -> Self {
-        self.0.limit = Some(Limit::Times(times));
-        self
-    }
-
-    /// On every request that matches; the rule expects at least one.
-    pub fn always(mut self) -> Self {
-        self.0.limit = Some(Limit::Always);
-        self
-    }
-
-    /// On a matching request with this probability (0 to 1), drawn from the cluster's seed; without limit, unless
-    /// [`times`](Self::times) is given too.
-    pub fn probability(mut self, probability: f64) -> Self {
-        self.0.probability = Some(probability);
-        self
-    }
-
-    /// The request is not applied. Its answer has this code, at each topic, partition, group or key that the request is about; or
-    /// for the whole answer, if its API has no other place. A Produce request that wants no answer (acks=0) gets its connection
-    /// closed. A request without any place for a code does not match.
+    /// The request is not applied, and is answered with this code. Where it stands depends on what the rule names:
+    ///
+    /// * a [`topic`](Self::topic) or a [`partition`](Self::partition): the code is theirs, and what else the request is about is
+    ///   applied and answered as ever;
+    /// * neither: each topic, partition, group or key that the request is about has it; or the whole answer, if its API has no
+    ///   other place.
+    ///
+    /// A Produce request that wants no answer (acks=0) gets its connection closed. A request without any place for a code does
+    /// not match.
     pub fn error(self, code: ErrorCode) -> Fault {
         self.then(Action::Error(code))
+    }
+
+    /// As [`error`](Self::error), for Produce: the answer says that these records of each batch, counted from 0, are to blame
+    /// (KIP-467, version 8 and above). Requests of other APIs do not match.
+    pub fn record_error(self, code: ErrorCode, records: impl IntoIterator<Item = i32>) -> Fault {
+        self.then(Action::RecordError(code, records.into_iter().collect()))
+    }
+
+    /// The request is applied; its answer is the one of [`error`](Self::error).
+    pub fn apply_then_error(self, code: ErrorCode) -> Fault {
+        self.then(Action::ApplyThenError(code))
     }
 
     /// The request is held for this long, then applied and answered; it is applied even if the client has gone by then.
@@ -139,76 +204,46 @@ impl Match {
         self.then(Action::NeverAnswer)
     }
 
+    /// Only the first `length` bytes of the request (the length prefix of 4 bytes included) are read, or as many as tell its API
+    /// and client; then the connection closes, and the request is not applied. So a long request is cut while it is being
+    /// written. Such a rule is asked before all others, and requests that it cut are not in the journal.
+    ///
+    /// A rule that names a topic, a partition, a group or a transactional id has to read the whole request, and is like
+    /// [`disconnect`](Self::disconnect).
+    pub fn cut_request_at(self, length: usize) -> Fault {
+        self.then(Action::CutRequestAt(length))
+    }
+
     /// The request is applied; of its answer only the first `length` bytes are sent (the length prefix of 4 bytes included),
     /// then the connection closes.
     pub fn cut_response_at(self, length: usize) -> Fault {
         self.then(Action::CutResponseAt(length))
     }
 
+    /// The request is applied; its answer comes in small pieces, so many bytes in a second, at least 1.
+    pub fn trickle(self, bytes_per_second: u32) -> Fault {
+        self.then(Action::Trickle(bytes_per_second.max(1)))
+    }
+
+    /// The request is applied; one bit of its answer is flipped. Bits are counted from 0, the highest bit of the first byte after
+    /// the length prefix (the correlation id has the first 32), and anew behind the answer's end.
+    pub fn flip_bit(self, bit: usize) -> Fault {
+        self.then(Action::FlipBit(bit))
+    }
+
+    /// The request is applied; its answer has a correlation id that the client has not given to any request.
+    pub fn wrong_correlation_id(self) -> Fault {
+        self.then(Action::WrongCorrelationId)
+    }
+
+    /// As a broker with quotas does (KIP-219): the request is applied and answered at once, the answer says that the client must
+    /// wait for so long (`throttle_time_ms`), and meanwhile the broker reads nothing more of the connection. Old versions of some
+    /// APIs cannot say it; those clients notice only that the broker is slow.
+    pub fn throttle(self, time: Duration) -> Fault {
+        self.then(Action::Throttle(time))
+    }
+
     fn then(self, action: Action) -> Fault {
         Fault { matcher: self.0, action }
-    }
-}
-
-/// A rule at work. Dropping it removes the rule, and **panics if the rule has fired less often than it should**: as often as
-/// [`times`](Match::times) says, or once. A test cannot pass because its fault never came. It does not panic while another
-/// panic is under way.
-#[must_use = "bind it: the rule is removed and checked when this is dropped"]
-pub struct FaultHandle {
-    shared: Arc<Shared>,
-    id: u64,
-    optional: bool,
-}
-
-impl FaultHandle {
-    pub(crate) fn new(shared: Arc<Shared>, id: u64) -> Self {
-        Self { shared, id, optional: false }
-    }
-
-    /// How often the rule has fired.
-    pub fn hits(&self) -> u64 {
-        self.shared.lock().rules.hits(self.id)
-    }
-
-    /// Waits until the rule has fired at least once.
-    ///
-    /// # Panics
-    /// After 30 seconds (virtual ones on a paused runtime), with a message that names the rule.
-    ///
-    /// # Cancel safety
-    /// Dropping the future changes nothing.
-    pub async fn hit(&self) {
-        if !self.shared.wait_for(|state| state.rules.hits(self.id) > 0).await {
-            let rule = self.shared.lock().rules.describe(self.id);
-            panic!("waited 30 s in vain for a fault to fire: {rule}");
-        }
-    }
-
-    /// The rule may fire less often, or never: dropping the handle does not panic.
-    pub fn optional(mut self) -> Self {
-        self.optional = true;
-        self
-    }
-}
-
-impl Drop for FaultHandle {
-    fn drop(&mut self) {
-        let verdict = self.shared.lock_after_panic().rules.remove(self.id);
-        if let Some(verdict) = verdict
-            && verdict.hits < verdict.expected
-            && !self.optional
-            && !std::thread::panicking()
-        {
-            panic!(
-                "a fault fired {} times instead of {}: {}; call optional() on its handle if that is fine",
-                verdict.hits, verdict.expected, verdict.rule
-            );
-        }
-    }
-}
-
-impl fmt::Debug for FaultHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultHandle").field("id", &self.id).finish_non_exhaustive()
     }
 }

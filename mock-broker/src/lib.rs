@@ -20,8 +20,9 @@
 //! * [`MockCluster`] listens on loopback ports ([`start`](MockClusterBuilder::start)), or works without sockets
 //!   ([`start_in_memory`](MockClusterBuilder::start_in_memory)): then clients connect by [`MockCluster::pipe`], and on a paused
 //!   single-threaded runtime one seed gives one run, down to the [`trace_hash`](Journal::trace_hash).
-//! * [`BrokerControl`] crashes, restarts and freezes brokers, [`PartitionControl`] moves leaders and reads logs,
-//!   [`GroupControl`] shows members and assignments, forces a rebalance, evicts members.
+//! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers and reads
+//!   logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts members, [`TransactionControl`] shows
+//!   transactions, keeps their markers back, times them out.
 //! * [`Fault`] loses, delays, cuts and falsifies answers by rule.
 //! * [`Journal`] has the requests that came, [`MockCluster::until`] and [`MockCluster::with`] look at the state.
 //!
@@ -31,14 +32,17 @@
 //!
 //! | | |
 //! |---|---|
-//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, CreateTopics, DeleteTopics, OffsetForLeaderEpoch, DescribeConfigs, DescribeCluster, each in every version of Kafka 4.4 |
-//! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark. Followers have a record as soon as their leader has it |
-//! | Crash | an in-sync replica leads at once, with a new epoch; logs survive. Replicas leave and join the in-sync ones at once, too |
+//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, OffsetForLeaderEpoch, DescribeConfigs, IncrementalAlterConfigs (of topics), DeleteGroups, OffsetDelete, DescribeCluster, each in every version of Kafka 4.4 |
+//! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark, truncation, unclean election, zombie leaders, reading from the closest replica. Followers have a record as soon as their leader has it, unless they are held, frozen or cut off |
+//! | Crash | an in-sync replica leads at once, with a new epoch; logs survive, unless the disk is lost. A broker that is frozen or cut off is fenced after its session, and a follower that lags leaves the in-sync ones exactly after `replica.lag.time.max.ms`; they join again at once |
 //! | Idempotence | producer ids, epochs, the window of the last five batches |
 //! | Fetch | sessions, long polls, size limits, look-ups by time and offset |
-//! | Groups | the classic protocol: both barriers, protocol vote, generations, sessions and their timeouts, static members; a group survives its coordinator, a rebalance under way does not. Groups and their offsets never expire; no limit of their size |
-//! | Offsets | commits of members and of simple consumers, kept in `__consumer_offsets` |
-//! | Not yet | the consumer protocol of KIP-848, deleting groups, transactions, retention and compaction, quotas, authentication, TLS, access control |
+//! | Groups | the classic protocol: both barriers, protocol vote, generations, sessions and their timeouts, static members; a group survives its coordinator, a rebalance under way does not. `group.max.size`, groups that go when they are empty |
+//! | Offsets | commits of members and of simple consumers, kept in `__consumer_offsets`; they expire (KIP-211) |
+//! | Retention | `retention.ms` and `retention.bytes` by segment, `segment.bytes`, `segment.ms`; DeleteRecords. Besides, the cluster keeps 256 MiB of records at most ([`retained_bytes`](MockClusterBuilder::retained_bytes)) |
+//! | Compaction | the last record of each key at its offset, tombstones for `delete.retention.ms`, never the active segment; `max.compaction.lag.ms` has no effect |
+//! | Transactions | both versions (KIP-98, KIP-890), fencing, time-outs, markers, last stable offset, list of aborted transactions, offsets that count at the commit. A transaction survives its coordinator and its leaders. Transactional ids never expire; one whose time is up is aborted at once |
+//! | Not yet | the consumer protocol of KIP-848, quotas, authentication, TLS, access control |
 #![forbid(unsafe_code)]
 
 mod api;
@@ -51,10 +55,13 @@ mod random;
 mod server;
 mod snapshot;
 
-pub use crate::core::{GroupState, LogRecord};
-pub use cluster::{BrokerControl, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic};
-pub use fault::{Fault, FaultHandle, Match};
+pub use crate::core::{GroupState, LogMarker, LogRecord, ProducerState, TransactionState};
+pub use cluster::{
+    BrokerControl, Direction, FaultHandle, GroupControl, MockCluster, MockClusterBuilder, PartitionControl, Topic,
+    TransactionControl,
+};
+pub use fault::{ConnectionMatch, Fault, Match};
 pub use journal::{Journal, Seen};
 pub use milena_protocol::{ApiKey, ErrorCode};
 pub use pipe::Pipe;
-pub use snapshot::{GroupMember, Snapshot};
+pub use snapshot::{Connection, GroupMember, Snapshot};

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use lexopt::ValueExt as _;
@@ -54,17 +55,29 @@ fn main() -> ExitCode {
         Ok(None) => return say(&mut io::stdout(), USAGE, ExitCode::SUCCESS),
         Err(error) => return fail(Failure::Usage(error.to_string())),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = match log_filter() {
+        Ok(filter) => filter,
+        Err(message) => return fail(Failure::Usage(message)),
+    };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     let served =
         tokio::runtime::Runtime::new().map_err(Failure::Io).and_then(|runtime| runtime.block_on(serve(options)));
     served.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
+/// What `RUST_LOG` says; what users of the program should know without it.
+fn log_filter() -> Result<tracing_subscriber::EnvFilter, String> {
+    let Some(wanted) = std::env::var_os("RUST_LOG").filter(|wanted| !wanted.is_empty()) else {
+        return Ok(tracing_subscriber::EnvFilter::new("info"));
+    };
+    let wanted = wanted.to_string_lossy();
+    tracing_subscriber::EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("RUST_LOG={wanted} names no log level such as info or debug: {error}"))
+}
+
 fn fail(failure: Failure) -> ExitCode {
     let (text, code) = match failure {
-        Failure::Usage(message) => (format!("milena-mock-broker: {message}\n\n{USAGE}"), 2),
+        Failure::Usage(message) => (format!("milena-mock-broker: {message}; --help lists the options\n"), 2),
         Failure::Io(error) => (format!("milena-mock-broker: {error}\n"), 1),
     };
     say(&mut io::stderr(), &text, ExitCode::from(code))
@@ -93,14 +106,16 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, l
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("brokers") => options.brokers = parser.value()?.parse()?,
-            Long("port") => options.port = parser.value()?.parse()?,
-            Long("host") => options.host = parser.value()?.parse()?,
+            Long("brokers") => options.brokers = value(&mut parser, "--brokers", "a number from 1 to 1000")?,
+            Long("port") => options.port = value(&mut parser, "--port", "a number from 0 to 65535")?,
+            Long("host") => options.host = value(&mut parser, "--host", "an IPv4 address such as 127.0.0.1")?,
             Long("topic") => options.topics.push(parser.value()?.parse_with(topic)?),
-            Long("min-insync") => options.min_insync = parser.value()?.parse()?,
+            Long("min-insync") => options.min_insync = value(&mut parser, "--min-insync", "a number of replicas")?,
             Long("auto-create") => options.auto_create = true,
-            Long("group-initial-rebalance-delay") => {
-                options.group_initial_rebalance_delay = Duration::from_millis(parser.value()?.parse()?);
+            Long(option @ "group-initial-rebalance-delay") => {
+                let option = format!("--{option}");
+                options.group_initial_rebalance_delay =
+                    Duration::from_millis(value(&mut parser, &option, "a number of milliseconds")?);
             }
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
@@ -112,9 +127,17 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, l
     Ok(Some(options))
 }
 
+/// The value of an option, whose error names the option, what was given, and what is expected.
+fn value<T: FromStr>(parser: &mut lexopt::Parser, option: &str, expected: &str) -> Result<T, lexopt::Error> {
+    let given = parser.value()?;
+    let parsed = given.to_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| format!("{option} {} is not {expected}", given.to_string_lossy()).into())
+}
+
 /// `NAME`, `NAME:PARTITIONS` or `NAME:PARTITIONS:REPLICAS`.
 fn topic(text: &str) -> Result<Topic, String> {
-    let expected = || format!("`{text}` is not NAME, NAME:PARTITIONS or NAME:PARTITIONS:REPLICAS, such as orders:6:3");
+    let expected =
+        || format!("--topic {text} is not NAME, NAME:PARTITIONS or NAME:PARTITIONS:REPLICAS, such as orders:6:3");
     let mut fields = text.split(':');
     let mut topic = Topic::new(fields.next().filter(|name| !name.is_empty()).ok_or_else(expected)?);
     if let Some(partitions) = fields.next() {
@@ -136,6 +159,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
         .ports(ports)
         .min_insync(options.min_insync)
         .auto_create_topics(options.auto_create)
+        // Nobody can ask for it.
+        .journal_bytes(0)
         .group_initial_rebalance_delay(options.group_initial_rebalance_delay);
     for topic in options.topics {
         builder = builder.with_topic(topic);
@@ -218,7 +243,9 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (arguments, named) in [
-            (&["--port", "70000"][..], "70000"),
+            (&["--port", "70000"][..], "--port 70000 is not a number from 0 to 65535"),
+            (&["--brokers", "many"], "--brokers many is not a number"),
+            (&["--host", "localhost"], "--host localhost is not an IPv4 address"),
             (&["--brokr"], "--brokr"),
             (&["--topic", "orders:six"], "orders:six"),
             (&["--topic", "orders:6:3:1"], "NAME:PARTITIONS:REPLICAS"),

@@ -2,12 +2,14 @@
 
 mod connection;
 mod door;
+mod gate;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,19 +23,23 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::core::{BrokerAddress, Core, Origin, Outcome, Settings, Ticket};
-use crate::fault::rules::{Incoming, Plan, Rules};
-use crate::journal::{Event, Journal, Seen};
+use crate::fault::{Incoming, Plan, Rules};
+use crate::journal::{About, Event, Journal};
 use crate::pipe::{Pipe, PipeOptions, Resetter};
 use crate::random::Random;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Connection, Snapshot};
 
 pub(crate) use door::{Door, listen};
+pub(crate) use gate::Gate;
+use gate::Gates;
 
 /// How long conditions are waited for before the wait is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pipes draw from a random stream of their own.
 const PIPE_STREAM: u64 = 10;
+/// The port of every broker of a cluster in memory, where only hosts differ.
+pub(crate) const PORT_IN_MEMORY: u16 = 9092;
 /// Pipes are hosts to nobody; brokers see them as local ones.
 const PIPE_HOST: &str = "/127.0.0.1";
 
@@ -69,16 +75,23 @@ pub(crate) struct State {
 
 /// An open connection as the cluster sees it. Removing it ends its task.
 struct Open {
-    broker: i32,
+    about: Connection,
     pipe: Option<Resetter>,
     _alive: oneshot::Sender<Infallible>,
+}
+
+/// A request that a broker has looked at.
+struct Received {
+    plan: Plan,
+    /// None if it has no header that can be read.
+    header: Option<RequestHeader>,
 }
 
 /// What a connection's task needs to know about its connection.
 struct Ticketed {
     origin: Origin,
     killed: oneshot::Receiver<Infallible>,
-    frozen: Arc<door::Frozen>,
+    gates: Arc<Gates>,
 }
 
 /// Why a broker does not look at a request.
@@ -91,7 +104,12 @@ enum Refusal {
 
 impl Shared {
     /// Must be called on a tokio runtime: the cluster's tasks run there.
-    pub(crate) fn start(settings: Settings, doors: BTreeMap<i32, Door>, pipe_options: PipeOptions) -> Arc<Self> {
+    pub(crate) fn start(
+        settings: Settings,
+        doors: BTreeMap<i32, Door>,
+        pipe_options: PipeOptions,
+        journal: Journal,
+    ) -> Arc<Self> {
         let state = State {
             rules: Rules::new(settings.seed),
             doors,
@@ -106,7 +124,7 @@ impl Shared {
             core: Core::new(settings),
         };
         let shared = Arc::new(Self {
-            journal: Journal::default(),
+            journal,
             started: now(),
             runtime: tokio::runtime::Handle::current(),
             state: Mutex::new(state),
@@ -186,7 +204,7 @@ impl Shared {
         self.change(|state, now| {
             let Some(door) = state.doors.get_mut(&broker).filter(|door| door.is_open()) else { return };
             door.shut();
-            state.reset_connections(|open| open.broker == broker, now, &self.journal);
+            state.reset_connections(|open| open.about.broker == broker, now, &self.journal);
             state.core.crash(now, broker);
         });
     }
@@ -206,6 +224,79 @@ impl Shared {
             self.accept_at(broker);
         }
         Ok(())
+    }
+
+    pub(crate) fn freeze(&self, broker: i32) {
+        self.change(|state, now| {
+            let Some(door) = state.doors.get(&broker).filter(|door| door.is_open()) else { return };
+            door.gates().work.shut();
+            state.core.freeze(now, broker);
+        });
+    }
+
+    /// The broker learns what has happened before it works on what it was sent meanwhile.
+    pub(crate) fn thaw(&self, broker: i32) {
+        self.change(|state, now| {
+            state.core.thaw(now, broker);
+            if let Some(door) = state.doors.get(&broker) {
+                door.gates().work.open();
+            }
+        });
+    }
+
+    /// Adds a broker that listens, if the others do, on a free port of their host.
+    ///
+    /// # Errors
+    /// There is no free port, or the cluster has been stopped.
+    pub(crate) fn add_broker(self: &Arc<Self>, rack: Option<&str>) -> io::Result<i32> {
+        let id = self.change(|state, now| {
+            let id = state.brokers().map(|broker| broker.id).max().unwrap_or(0) + 1;
+            let listens_on = state.doors.values().find_map(Door::address).map(|address| address.ip());
+            let (door, host, port) = match listens_on {
+                Some(ip) => {
+                    let _context = self.runtime.enter();
+                    let listener = listen(ip, 0)?;
+                    let port = listener.local_addr()?.port();
+                    (Door::new(Some(listener))?, ip.to_string(), port)
+                }
+                None => (Door::new(None)?, format!("b{id}"), PORT_IN_MEMORY),
+            };
+            state.doors.insert(id, door);
+            state.core.add_broker(now, BrokerAddress { id, host, port, rack: rack.map(str::to_owned) });
+            io::Result::Ok(id)
+        })?;
+        self.accept_at(id);
+        Ok(id)
+    }
+
+    pub(crate) fn remove_broker(&self, broker: i32) {
+        self.change(|state, now| {
+            let Some(mut door) = state.doors.remove(&broker) else { return };
+            door.close_for_good();
+            state.reset_connections(|open| open.about.broker == broker, now, &self.journal);
+            state.core.remove_broker(now, broker);
+        });
+    }
+
+    /// Restarts a broker with another address: of a cluster in memory any, else another free port.
+    ///
+    /// # Errors
+    /// There is no free port, or the cluster has been stopped.
+    pub(crate) fn change_address(self: &Arc<Self>, broker: i32, host: &str) -> io::Result<()> {
+        self.crash(broker);
+        self.change(|state, _| {
+            let Some(door) = state.doors.get_mut(&broker) else { return Ok(()) };
+            let (host, port) = match door.address() {
+                Some(address) => {
+                    let _context = self.runtime.enter();
+                    (address.ip().to_string(), door.move_to(SocketAddr::new(address.ip(), 0))?.port())
+                }
+                None => (host.to_owned(), PORT_IN_MEMORY),
+            };
+            state.core.readdress(broker, host, port);
+            io::Result::Ok(())
+        })?;
+        self.restart(broker)
     }
 
     /// Ends everything but what can be looked at, and waits for the tasks.
@@ -230,27 +321,50 @@ impl Shared {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The client's end of a new connection.
-    pub(crate) fn connect(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Pipe> {
+    /// The client's end of a new connection, once bytes get through in both directions.
+    pub(crate) async fn connect(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Pipe> {
+        loop {
+            let gates = match self.try_connect(host, port)? {
+                Ok(pipe) => return Ok(pipe),
+                Err(gates) => gates,
+            };
+            gates.from_clients.opened().await;
+            gates.to_clients.opened().await;
+        }
+    }
+
+    /// The inner error is what is shut.
+    fn try_connect(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Result<Pipe, Arc<Gates>>> {
         let (client, server, ticketed) = {
             let mut state = self.lock();
-            let known = state.brokers().iter().find(|broker| broker.host == host && broker.port == port);
+            let known = state.brokers().find(|broker| broker.host == host && broker.port == port);
             let Some(broker) = known.map(|broker| broker.id) else {
-                let others: Vec<_> = state.brokers().iter().map(|b| format!("{}:{}", b.host, b.port)).collect();
+                let others: Vec<_> = state.brokers().map(|b| format!("{}:{}", b.host, b.port)).collect();
                 let others = others.join(", ");
                 let message = format!("no mock broker has the address {host}:{port}; they have {others}");
                 return Err(io::Error::new(io::ErrorKind::NotFound, message));
             };
+            let gates = state.doors.get(&broker).map(|door| Arc::clone(door.gates()));
+            if let Some(gates) = gates.filter(|gates| gates.from_clients.is_shut() || gates.to_clients.is_shut()) {
+                return Ok(Err(gates));
+            }
             let options = Arc::clone(&state.pipe_options);
             let (client, server) = Pipe::pair(&options, &mut state.random);
-            let Some(ticketed) = state.open(broker, PIPE_HOST.to_owned(), Some(server.resetter())) else {
+            let now = self.now();
+            if state.rules.refuse_connection(now, broker) {
+                drop(state);
+                self.changed.notify_waiters();
+                let message = format!("a fault refuses the connection to mock broker {broker} at {host}:{port}");
+                return Err(io::Error::new(io::ErrorKind::ConnectionRefused, message));
+            }
+            let Some(ticketed) = state.open(now, broker, PIPE_HOST.to_owned(), Some(server.resetter())) else {
                 let message = format!("mock broker {broker} at {host}:{port} is down");
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, message));
             };
             (client, server, ticketed)
         };
         self.serve(server, ticketed);
-        Ok(client)
+        Ok(Ok(client))
     }
 
     fn serve<S>(self: &Arc<Self>, stream: S, ticketed: Ticketed)
@@ -258,7 +372,7 @@ impl Shared {
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let origin = &ticketed.origin;
-        self.journal.trace(self.now(), origin.broker, origin.connection, Event::Opened);
+        self.journal.note(self.now(), origin.broker, origin.connection, Event::Opened);
         self.changed.notify_waiters();
         self.spawn(connection::run(Arc::clone(self), stream, ticketed));
     }
@@ -279,32 +393,50 @@ impl Shared {
         }
     }
 
+    /// Whether requests have to be shown to [`cut_request`](Self::cut_request) before they are read.
+    fn cut_requests(&self) -> bool {
+        self.lock().rules.cut_requests()
+    }
+
+    /// At how many bytes a request is to be cut, of which no more than the start has come. `None` if it is to be read.
+    fn cut_request(&self, origin: &Origin, start: &Bytes) -> Result<Option<usize>, Refusal> {
+        let Ok(header) = RequestHeader::decode(&mut Decoder::new(start.clone())) else { return Ok(None) };
+        let cut = {
+            let mut state = self.lock();
+            state.admit(origin)?;
+            state.rules.cut_request(self.now(), origin.broker, &header)
+        };
+        self.changed.notify_waiters();
+        Ok(cut)
+    }
+
     /// Looks at a request for the first time: notes it, and asks the rules.
-    fn receive(&self, origin: &Origin, frame: &Bytes) -> Result<Plan, Refusal> {
+    fn receive(&self, origin: &Origin, frame: &Bytes) -> Result<Received, Refusal> {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.admit(origin)?;
         let now = self.now();
-        self.journal.trace(now, origin.broker, origin.connection, Event::Request(frame));
+        let Origin { broker, connection, .. } = *origin;
         let mut input = Decoder::new(frame.clone());
-        // What has no header goes on to the core, which closes the connection.
-        let Ok(header) = RequestHeader::decode(&mut input) else { return Ok(Plan::PASS) };
+        let Ok(header) = RequestHeader::decode(&mut input) else {
+            // It goes on to the core, which closes the connection.
+            self.journal.note(now, broker, connection, Event::Request(frame, None));
+            return Ok(Received { plan: Plan::PASS, header: None });
+        };
         let body = frame.slice(input.position()..);
         *state.requests.entry(header.api_key).or_default() += 1;
-        let incoming = Incoming { broker: origin.broker, header: &header, body: &body };
-        let plan = state.rules.decide(&incoming, &state.core);
-        self.journal.record(Seen {
-            at: now,
-            broker: origin.broker,
-            connection: origin.connection,
-            api: header.api_key,
-            version: header.api_version,
-            client_id: header.client_id.map(Into::into),
-            body,
-        });
+        let mut about = About::from(&header);
+        if let Some(open) = state.connections.get_mut(&connection) {
+            open.about.on_request(&header, &body);
+            // Clients say the same name in each request: it is kept once.
+            about.client_id = open.about.client_id.clone();
+        }
+        self.journal.note(now, broker, connection, Event::Request(frame, Some((&about, &body))));
+        let incoming = Incoming { broker, header: &header, body: &body };
+        let plan = state.rules.decide(now, &incoming, &state.core);
         drop(guard);
         self.changed.notify_waiters();
-        Ok(plan)
+        Ok(Received { plan, header: Some(header) })
     }
 
     /// Has the core apply a request.
@@ -330,25 +462,28 @@ impl Shared {
 
 impl State {
     pub(crate) fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { core: &self.core, requests: &self.requests, open_connections: self.connections.len() }
+        let connections = self.connections.values().map(|open| &open.about).collect();
+        Snapshot { core: &self.core, requests: &self.requests, connections }
     }
 
     pub(crate) fn broker(&self, id: i32) -> Option<&BrokerAddress> {
-        self.brokers().iter().find(|broker| broker.id == id)
+        self.core.controller.address(id)
     }
 
-    pub(crate) fn brokers(&self) -> &[BrokerAddress] {
-        &self.core.settings.brokers
+    /// All brokers, by their ids.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = &BrokerAddress> {
+        self.core.controller.addresses()
     }
 
     /// None if the broker is down.
-    fn open(&mut self, broker: i32, client_host: String, pipe: Option<Resetter>) -> Option<Ticketed> {
+    fn open(&mut self, now: Duration, broker: i32, client_host: String, pipe: Option<Resetter>) -> Option<Ticketed> {
         let door = self.doors.get(&broker).filter(|door| door.is_open())?;
         self.last_connection += 1;
         let connection = self.last_connection;
         let (alive, killed) = oneshot::channel();
-        self.connections.insert(connection, Open { broker, pipe, _alive: alive });
-        Some(Ticketed { origin: Origin { broker, connection, client_host }, killed, frozen: door.frozen() })
+        let about = Connection::new(now, connection, broker, client_host.clone());
+        self.connections.insert(connection, Open { about, pipe, _alive: alive });
+        Some(Ticketed { origin: Origin { broker, connection, client_host }, killed, gates: Arc::clone(door.gates()) })
     }
 
     fn admit(&self, origin: &Origin) -> Result<(), Refusal> {
@@ -356,7 +491,7 @@ impl State {
             return Err(Refusal::Gone);
         }
         match self.doors.get(&origin.broker) {
-            Some(door) if door.is_frozen() => Err(Refusal::Frozen),
+            Some(door) if door.gates().work.is_shut() => Err(Refusal::Frozen),
             Some(_) => Ok(()),
             None => Err(Refusal::Gone),
         }
@@ -376,7 +511,7 @@ impl State {
     fn forget(&mut self, number: u64, now: Duration, journal: &Journal) -> Option<Open> {
         let open = self.connections.remove(&number)?;
         self.core.on_disconnect(number);
-        journal.trace(now, open.broker, number, Event::Closed);
+        journal.note(now, open.about.broker, number, Event::Closed);
         Some(open)
     }
 }

@@ -10,8 +10,19 @@ pub trait Choice {
     /// The bits of a number.
     fn bits(&mut self, field: &'static str) -> u64;
 
-    /// A text; also taken for bytes and records.
+    /// A text.
     fn text(&mut self, field: &'static str) -> String;
+
+    /// Bytes or records; a text's unless said otherwise.
+    fn bytes(&mut self, field: &'static str) -> Bytes {
+        self.text(field).into()
+    }
+
+    /// An id; one number twice unless said otherwise.
+    fn uuid(&mut self, field: &'static str) -> Uuid {
+        let bits = self.bits(field);
+        Uuid((u128::from(bits) << 64 | u128::from(bits)).to_be_bytes())
+    }
 
     /// How many elements an array has.
     fn count(&mut self, field: &'static str) -> usize;
@@ -74,8 +85,7 @@ impl Arbitrary for ErrorCode {
 
 impl Arbitrary for Uuid {
     fn arbitrary(choice: &mut dyn Choice, place: Place) -> Self {
-        let bits = choice.bits(place.field);
-        Self((u128::from(bits) << 64 | u128::from(bits)).to_be_bytes())
+        choice.uuid(place.field)
     }
 }
 
@@ -87,7 +97,7 @@ impl Arbitrary for String {
 
 impl Arbitrary for Bytes {
     fn arbitrary(choice: &mut dyn Choice, place: Place) -> Self {
-        choice.text(place.field).into()
+        choice.bytes(place.field)
     }
 }
 

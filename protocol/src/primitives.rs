@@ -112,7 +112,7 @@ impl fmt::Debug for Uuid {
 /// Record batches as the wire carries them: encoded, and possibly in several pieces that are sent one after the other.
 ///
 /// Decoding gives one piece that shares the frame's memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Records {
     pieces: Vec<Bytes>,
 }
@@ -147,6 +147,13 @@ impl Records {
 impl From<Bytes> for Records {
     fn from(bytes: Bytes) -> Self {
         Self { pieces: vec![bytes] }
+    }
+}
+
+/// How many bytes there are, for to read them is what `records` is for; the bytes themselves with `{:#?}`.
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() { self.pieces.fmt(f) } else { write!(f, "{} bytes", self.len()) }
     }
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Other clients, unmodified, in consumer groups on the mock broker's binary: two members share a topic, one leaves, the
 # other takes over, and a later one goes on from the committed offsets. Then one member of each kind in one group. At last, on
-# Apache Kafka, our client, Java's and librdkafka's in one group that each of them leads once, by `range` and by `roundrobin`.
+# Apache Kafka, our client, Java's, librdkafka's and franz-go in one group by each strategy (strategies.py).
 #
-#   groups.sh [--bootstrap HOST:PORT,...] [milena|kcat|confluent|kafka-python|java|mixed|leaders ...]
+#   groups.sh [--bootstrap HOST:PORT,...] [milena|kcat|confluent|kafka-python|java|mixed|strategies ...]
 #
-# With --bootstrap it does everything on a cluster that runs already. Needs kcat, Python with venv, Java 17 and Maven; fetches the
+# With --bootstrap it does everything on a cluster that runs already. Needs kcat, Python with venv, Java 17, Maven and Go; fetches the
 # clients, and Kafka, into target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -64,8 +64,10 @@ member() {
             > >(sed -u 's/^/record 0 0 /')
         ;;
     kcat)
+        # It writes a record's line in pieces: without a pipe of their own the other lines would fall between them.
         exec kcat -b "$bootstrap" -G "$group" -u -X auto.offset.reset=earliest -f 'record %p %o %s\n' "$topic" \
-            2> >(sed -un 's/^% Group .* rebalanced .*: assigned: /assigned /p' | sed -u 's/[^ ]* \[\([0-9]*\)\],\?/\1/g')
+            2> >(sed -un 's/^% Group .* rebalanced .*: assigned: /assigned /p' | sed -u 's/[^ ]* \[\([0-9]*\)\],\?/\1/g') \
+            > >(sed -un p)
         ;;
     confluent) exec "$fetched/python/bin/python" "$programs/confluent.py" "$bootstrap" "$group" "$topic" $strategy ;;
     kafka-python) exec "$fetched/python/bin/python" "$programs/kafka_python.py" "$bootstrap" "$group" "$topic" ;;
@@ -165,35 +167,12 @@ mixed() {
     echo "ok: mixed: kcat, confluent-kafka, kafka-python, Java and milena share a group, and leave one after the other"
 }
 
-# Who comes first leads, and divides the partitions for the others.
-leaders() {
-    local strategy
-    for strategy in range roundrobin; do
-        led "$strategy" milena java confluent
-        led "$strategy" java confluent milena
-        led "$strategy" confluent milena java
-    done
-}
-
-led() { # STRATEGY LEADER OTHER OTHER
-    local strategy=$1 names=("${@:2}") name leader
-    local -A ids=([milena]=milena [java]=consumer [confluent]=rdkafka) # what they have their member ids begin with
-    client=$strategy-by-$2
-    prepare
-    for name in "${names[@]}"; do
-        start "$name" "$name" "$group" "$topic" "$strategy"
-        wait_until "$name has got a share" eval "owned $name | grep -q ."
-    done
-    wait_until "three members share the topic" eval "shared ${names[*]} && owns $2 2 && owns $3 2 && owns $4 2"
-    # librdkafka tells what the coordinator has answered: the strategy and the leader of the last generation.
-    leader=$(sed -n 's/.*JoinGroup response: .*Protocol \([^,]*\), LeaderId \([^- ]*\)-.*/\1 \2/p' \
-        "$scratch/$client.confluent.errors.log" | tail -n 1)
-    [ "$leader" = "$strategy ${ids[$2]}" ] || fail "the group uses $leader, not $strategy by ${ids[$2]}"
-    produce "$client" 600
-    wait_until "they have read 600 records" read_all 600 "${names[@]}"
-    [ "$(records "${names[@]}" | wc -l)" -eq 600 ] || fail "a record was read twice"
-    echo "ok: $strategy, led by $2: $(for name in "${names[@]}"; do printf '%s has %s; ' "$name" "$(owned "$name")"; done)600 read once"
-    for name in "${names[@]}"; do stop "$name"; done
+# Members of all kinds join, leave, are killed, by each strategy, while records are produced.
+strategies() {
+    cargo build --locked --quiet -p milena-tests --bin group-member
+    (cd "$programs/franz" && go build -o "$(realpath -m "$fetched")/franz" .)
+    "$fetched/python/bin/python" tests/interop/strategies.py "$bootstrap" "$built" "$fetched" \
+        range roundrobin cooperative-sticky sticky
 }
 
 mock() {
@@ -232,7 +211,7 @@ if [ "${1:-}" = --bootstrap ]; then
     given=$2
     shift 2
 fi
-(($#)) || set -- milena kcat confluent kafka-python java mixed leaders
+(($#)) || set -- milena kcat confluent kafka-python java mixed strategies
 client=setup
 built=${CARGO_TARGET_DIR:-target}/debug
 python
@@ -249,11 +228,11 @@ for client; do
         use mock
         mixed
         ;;
-    leaders)
+    strategies)
         use real
-        leaders
+        strategies
         ;;
-    *) fail "not one of milena, kcat, confluent, kafka-python, java, mixed, leaders" ;;
+    *) fail "not one of milena, kcat, confluent, kafka-python, java, mixed, strategies" ;;
     esac
     echo "    $((SECONDS - started)) s on $bootstrap"
 done

@@ -7,21 +7,24 @@
 //! ```
 
 mod kafka;
+mod outages;
 mod raw;
 mod topics;
 
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-use crate::real_kafka::Settings;
+use crate::real_kafka::{self, Settings};
 
 use self::kafka::Kafka;
 
-pub use topics::Logged;
+pub use topics::{Election, Logged};
 
 /// Which kind of cluster the tests use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ impl Choice {
 /// Its methods panic when something fails, with the reason: a test without a cluster has nothing left to say.
 pub struct TestCluster {
     kind: Kind,
+    /// The brokers that the test has crashed or frozen: they are not asked anything.
+    silent: Mutex<BTreeSet<i32>>,
     /// Given back when the cluster, the field before it, is gone.
     _turn: Option<SemaphorePermit<'static>>,
 }
@@ -72,44 +77,50 @@ enum Kind {
     Real(Arc<Kafka>),
 }
 
-/// One real cluster of a test's own at a time, beside the shared one: three JVMs each.
+/// Whoever has it has the real cluster for tests that break brokers.
 static TURN: Semaphore = Semaphore::const_new(1);
 
 impl TestCluster {
     /// For tests that leave the brokers alone. On a real Kafka all of a test process share one cluster, so topics and
     /// groups need [`unique`](Self::unique) names; a mock cluster is new each time.
     pub async fn shared() -> Self {
+        Self::shared_with(Settings::default()).await
+    }
+
+    /// Like [`shared`](Self::shared), for tests that all want the same settings of a real Kafka.
+    pub async fn shared_with(settings: Settings) -> Self {
         static SHARED: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
         let kind = match choice() {
             Choice::Mock => Kind::Mock(mock(1).await),
             choice @ (Choice::Real | Choice::Testcontainers) => {
-                let start =
-                    async || Kafka::start(choice, Settings::default()).await.map(Arc::new).map_err(|e| e.to_string());
+                let start = async || Kafka::start(choice, settings).await.map(Arc::new).map_err(|e| e.to_string());
                 match SHARED.get_or_init(start).await {
                     Ok(cluster) => Kind::Real(Arc::clone(cluster)),
                     Err(error) => panic!("{error}"),
                 }
             }
         };
-        Self { kind, _turn: None }
+        Self::of(kind, None)
     }
 
-    /// For tests that kill, stop or freeze brokers: a cluster of its own, gone when this is dropped.
+    fn of(kind: Kind, turn: Option<SemaphorePermit<'static>>) -> Self {
+        Self { kind, silent: Mutex::default(), _turn: turn }
+    }
+
+    /// For tests that kill or freeze brokers: nobody else uses it meanwhile. On a real Kafka these tests take turns on one cluster,
+    /// whose brokers all run again when the next one begins; a mock cluster is new each time.
     pub async fn own() -> Self {
-        Self::own_with_min_insync(1).await
-    }
-
-    /// Like [`own`](Self::own), with another `min.insync.replicas` than 1 for its topics.
-    pub async fn own_with_min_insync(replicas: usize) -> Self {
-        match choice() {
-            Choice::Mock => Self { kind: Kind::Mock(mock(replicas).await), _turn: None },
-            choice @ (Choice::Real | Choice::Testcontainers) => {
-                let turn = TURN.acquire().await.expect("nobody closes it");
-                let settings = Settings::default().property("min.insync.replicas", &replicas.to_string());
-                let cluster = Kafka::start(choice, settings).await.unwrap_or_else(|error| panic!("{error}"));
-                Self { kind: Kind::Real(Arc::new(cluster)), _turn: Some(turn) }
-            }
-        }
+        static OWN: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
+        let choice = match choice() {
+            Choice::Mock => return Self::of(Kind::Mock(mock(1).await), None),
+            choice @ (Choice::Real | Choice::Testcontainers) => choice,
+        };
+        let turn = TURN.acquire().await.expect("nobody closes it");
+        let start =
+            async || Kafka::start(choice, Settings::default()).await.map(Arc::new).map_err(|error| error.to_string());
+        let cluster = OWN.get_or_init(start).await.as_ref().unwrap_or_else(|error| panic!("{error}"));
+        cluster.heal().await.unwrap_or_else(|error| panic!("heal: {error}"));
+        Self::of(Kind::Real(Arc::clone(cluster)), Some(turn))
     }
 
     /// The addresses of all brokers, as `Client::connect` wants them.
@@ -133,22 +144,6 @@ impl TestCluster {
         }
     }
 
-    /// Kills a broker without warning (`kill -9`); another one becomes leader of its partitions.
-    pub async fn crash(&self, id: i32) {
-        match &self.kind {
-            Kind::Mock(cluster) => cluster.broker(id).crash(),
-            Kind::Real(cluster) => cluster.crash(id).await.unwrap_or_else(|error| panic!("crash: {error}")),
-        }
-    }
-
-    /// Starts a crashed broker again, with its data, and returns when it serves.
-    pub async fn restart(&self, id: i32) {
-        match &self.kind {
-            Kind::Mock(cluster) => cluster.broker(id).restart(),
-            Kind::Real(cluster) => cluster.restart(id).await.unwrap_or_else(|error| panic!("restart: {error}")),
-        }
-    }
-
     /// A name for a topic or a group that no other test of this process uses.
     pub fn unique(&self, name: &str) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(1);
@@ -160,10 +155,40 @@ fn choice() -> Choice {
     Choice::from_environment().unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// With the settings that a real cluster of the tests has, too.
 async fn mock(min_insync: usize) -> MockCluster {
-    let started = MockCluster::builder().brokers(3).min_insync(min_insync);
-    let started = started.group_min_session_timeout(std::time::Duration::from_millis(500)).start().await;
-    started.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
+    let often = Duration::from_millis(250);
+    let started = MockCluster::builder()
+        .brokers(3)
+        .min_insync(min_insync)
+        .racks(["r1", "r2", "r3"])
+        .rack_aware_reads(true)
+        .broker_session_timeout(Duration::from_millis(1_500))
+        .group_min_session_timeout(Duration::from_millis(500))
+        .log_retention_check_interval(often)
+        .log_cleaner_backoff(often)
+        .start();
+    started.await.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
+}
+
+/// Whether the cluster lacks what came with this release of Kafka; then it also says that the running test is skipped. The mock
+/// cluster lacks nothing.
+pub fn lacks(first_with: (u32, u32), what: &str) -> bool {
+    let lacks = is_older_than(first_with);
+    if lacks {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let (version, (major, minor)) = (real_kafka::version(), first_with);
+        skipped(&test, &format!("Kafka {version} lacks {what}, which came with {major}.{minor}"));
+    }
+    lacks
+}
+
+/// Whether the tests run on a Kafka before this release.
+pub fn is_older_than(release: (u32, u32)) -> bool {
+    match choice() {
+        Choice::Mock | Choice::Testcontainers => false,
+        Choice::Real => real_kafka::release().unwrap_or_else(|error| panic!("{error}")) < release,
+    }
 }
 
 /// Says on standard error, even where the test runner captures a test's output, that a test does not run and why.

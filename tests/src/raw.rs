@@ -17,6 +17,7 @@
 
 mod batch;
 mod requests;
+mod transactions;
 
 use std::io;
 use std::marker::PhantomData;
@@ -27,6 +28,7 @@ use milena_protocol::ErrorCode;
 use milena_protocol::api::Request;
 use milena_protocol::frame::{correlation_id, decode_response, encode_request};
 use milena_protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use milena_protocol::messages::offset_fetch::OffsetFetchRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,6 +36,7 @@ use tokio::time::timeout;
 
 pub use batch::{RawBatch, now_ms};
 pub use requests::{fetch, produce};
+pub use transactions::{Coordinated, RawProducer};
 
 use crate::cluster::TestCluster;
 use crate::eventually::eventually;
@@ -188,8 +191,24 @@ impl TestCluster {
 
     /// A connection to the coordinator of a transactional id.
     pub async fn raw_transaction_coordinator(&self, transactional_id: &str) -> RawConnection {
+        self.raw(self.transaction_coordinator(transactional_id).await).await
+    }
+
+    /// The broker that coordinates a transactional id. It may not serve it yet.
+    pub async fn transaction_coordinator(&self, transactional_id: &str) -> i32 {
         let what = format!("a coordinator of {transactional_id}");
-        self.raw(eventually(&what, async || self.find(transactional_id, TRANSACTION).await).await).await
+        eventually(&what, async || self.find(transactional_id, TRANSACTION).await).await
+    }
+
+    /// The partition of `__transaction_state` that has a transactional id. Java's hash of the string decides.
+    pub async fn transaction_partition(&self, transactional_id: &str) -> i32 {
+        let units = transactional_id.encode_utf16();
+        let hash = units.fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let topic = MetadataRequestTopic { name: Some("__transaction_state".to_owned()), ..Default::default() };
+        let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+        let answer = self.ask_any(async |address| RawConnection::connect(address).await?.io_ask(9, &request).await);
+        let answer: MetadataResponse = answer.await;
+        hash.checked_abs().unwrap_or(0) % answer.topics[0].partitions.len() as i32
     }
 
     /// The broker that coordinates a group, once it serves it.

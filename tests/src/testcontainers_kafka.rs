@@ -131,6 +131,45 @@ impl ContainedKafka {
         broker.until_it_serves(running).await
     }
 
+    /// Stops a broker in its tracks with `docker pause`: its sockets stay open and nobody answers.
+    ///
+    /// # Errors
+    /// There is no such broker, or the engine refused.
+    pub async fn freeze(&self, id: i32) -> Result<(), Error> {
+        let container = &self.broker(id)?.container;
+        Ok(docker_client_instance().await?.pause_container(container.id()).await?)
+    }
+
+    /// Lets a frozen broker go on.
+    ///
+    /// # Errors
+    /// There is no such broker, or the engine refused.
+    pub async fn thaw(&self, id: i32) -> Result<(), Error> {
+        let container = &self.broker(id)?.container;
+        Ok(docker_client_instance().await?.unpause_container(container.id()).await?)
+    }
+
+    /// Lets every broker run again: thaws the frozen ones, starts those that are down, and returns when each serves and sees
+    /// the others.
+    ///
+    /// # Errors
+    /// A broker did not come up.
+    pub async fn heal(&self) -> Result<(), Error> {
+        let engine = docker_client_instance().await?;
+        for Broker { container, .. } in &self.brokers {
+            let state = engine.inspect_container(container.id(), None).await?.state;
+            if state.as_ref().and_then(|state| state.paused) == Some(true) {
+                engine.unpause_container(container.id()).await?;
+            } else if !container.is_running().await? {
+                container.start().await?;
+            }
+        }
+        for broker in &self.brokers {
+            broker.until_it_serves(self.brokers.len()).await?;
+        }
+        Ok(())
+    }
+
     fn broker(&self, id: i32) -> Result<&Broker, Error> {
         let broker = self.brokers.iter().find(|broker| broker.id == id);
         broker.ok_or_else(|| format!("there is no broker {id}: the cluster has the brokers 1, 2 and 3").into())

@@ -321,10 +321,15 @@ settings! {
         "max.poll.interval.ms" => max_poll_interval(Duration): Duration = [5 min] in [1 to 2147483647 ms];
 
         /// How the group divides its partitions: names of assignors, separated by commas, the preferred one first. The group
-        /// uses one that all its members have. `range`, `roundrobin`, `sticky` and `cooperative-sticky` are
-        /// there; others can be registered.
+        /// uses one that all its members have. `range`, `roundrobin`, `sticky` and `cooperative-sticky` are there; others can be
+        /// registered. Kafka's default is `range` first, with which every rebalance stops every member; with
+        /// `cooperative-sticky` alone members read on what they keep. A group changes from the one to the other in two rolling
+        /// restarts: to `cooperative-sticky,range`, then to `cooperative-sticky`.
         "partition.assignment.strategy" =>
-            partition_assignment_strategy(): Vec<String> = [vec![String::from("range")]];
+            partition_assignment_strategy(): Vec<String> = [vec![String::from("cooperative-sticky")]];
+
+        /// Whether Kafka's internal topics fit no pattern that a consumer subscribes to.
+        "exclude.internal.topics" => exclude_internal_topics(bool): bool = [true];
 
         /// Where to start on a partition without a committed offset, or when the broker no longer has the position.
         /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any. A partition that

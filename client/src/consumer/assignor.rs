@@ -17,10 +17,9 @@ mod strategies;
 mod topics;
 
 pub use self::assignments::Assignments;
-pub(crate) use self::division::{Division, one_by_one};
+pub(crate) use self::division::{Division, by_topic, one_by_one};
 #[allow(unused_imports, reason = "for the membership")]
-pub(crate) use self::strategies::common_protocol;
-pub(crate) use self::strategies::{Strategy, choose, guarded};
+pub(crate) use self::strategies::{Strategy, choose, common_protocol, guarded};
 pub use self::topics::Topics;
 
 /// Why an assignor could not divide the partitions: whatever describes it.

@@ -117,9 +117,6 @@ impl Server {
                 true => Ok(()),
                 false => coordinator::commit(shared, offsets, asked_for, deadline).await,
             };
-            if let Err(error) = &stored {
-                shared.on_refused_commit(error);
-            }
             // Nobody may be waiting for it any more.
             let _ = outcome.send(stored);
         }

@@ -21,7 +21,9 @@ use super::commits::Committer;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
+use super::subscription::{Subscription, TopicSearch};
 use crate::clock::Time;
+use crate::cluster::metadata::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
 use crate::topic_partition::TopicPartition;
@@ -29,6 +31,7 @@ use crate::topic_partition::TopicPartition;
 mod handover;
 mod listening;
 mod requests;
+mod subscribing;
 
 /// How long a consumer that ends waits for its leave to be answered.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -38,9 +41,10 @@ type Replies<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 /// Something that the member waited for.
 pub(super) enum Event {
     Coordinator(Result<i32>),
-    Joined(Result<JoinGroupResponse>),
+    Listed(Result<Vec<Listed>>),
+    Joined(u64, Result<JoinGroupResponse>),
     Divided(i32, Topics, Result<Vec<SyncGroupRequestAssignment>>),
-    Synced(Result<SyncGroupResponse>),
+    Synced(u64, Result<SyncGroupResponse>),
     Beat(u64, Result<ErrorCode>),
     /// The last commit of the handover with this number.
     Committed(u64, Result<()>),
@@ -54,8 +58,12 @@ pub(crate) struct GroupMember {
     group: Arc<str>,
     membership: Membership,
     topics: BTreeSet<Arc<str>>,
+    /// For the topics of a pattern.
+    search: Option<TopicSearch>,
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
+    /// The attempt to join whose JoinGroup or SyncGroup waits there.
+    parked: Option<u64>,
     replies: Replies<Event>,
     /// How many of the replies are answers to LeaveGroup, and how many of last commits.
     leaving: usize,
@@ -80,7 +88,7 @@ pub(crate) struct GroupMember {
 impl GroupMember {
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        topics: BTreeSet<Arc<str>>,
+        subscription: Subscription,
         strategies: Vec<Strategy>,
         rack: Option<String>,
         listener: Option<Arc<dyn RebalanceListener>>,
@@ -98,15 +106,14 @@ impl GroupMember {
             request_timeout: net.limits.request_timeout,
             backoff: shared.cluster.retry_backoff(),
         };
-        for topic in &topics {
-            shared.cluster.keep_topic(topic);
-        }
-        Self {
+        let mut member = Self {
             shared: shared.clone(),
             group,
-            membership: Membership::new(membership, topics.clone(), net.fork_entropy()),
-            topics,
+            membership: Membership::new(membership, None, net.fork_entropy()),
+            topics: BTreeSet::new(),
+            search: None,
             connection: None,
+            parked: None,
             replies: Replies::new(),
             leaving: 0,
             committing: 0,
@@ -120,7 +127,9 @@ impl GroupMember {
             progress: net.now(),
             first_counts: None,
             refused: BTreeSet::new(),
-        }
+        };
+        member.subscribe(subscription, Time::ZERO);
+        member
     }
 
     /// Whether there is nothing left to do, for a consumer that is closed or out of the group for good.
@@ -135,6 +144,7 @@ impl GroupMember {
     /// Does what can be done now. Whether partitions came or went.
     pub(super) fn turn(&mut self, now: Time) -> bool {
         self.look_at_application(now);
+        self.search_topics(now);
         let mut moved = false;
         while let Some(action) = self.membership.next_action(now) {
             moved |= self.act(action, now);
@@ -147,7 +157,8 @@ impl GroupMember {
         let identity = self.membership.identity();
         let mut state = self.shared.lock();
         state.member.committer = identity.map(Committer::Member);
-        if self.closing.is_some() && !self.failed && self.handover.is_none() && self.committing == 0 {
+        let is_over = self.membership.is_over() && self.handover.is_none() && self.committing == 0;
+        if self.closing.is_some() && !self.failed && is_over {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
         }
@@ -157,7 +168,8 @@ impl GroupMember {
     /// When the next turn is due if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let handover = self.handover.as_ref().filter(|handover| !handover.committing).map(|handover| handover.deadline);
-        [self.membership.next_deadline(), self.listening.next_deadline(), handover].into_iter().flatten().min()
+        let search = self.search.as_ref().and_then(TopicSearch::next_deadline);
+        [self.membership.next_deadline(), self.listening.next_deadline(), handover, search].into_iter().flatten().min()
     }
 
     /// Waits until something happens.
@@ -175,37 +187,23 @@ impl GroupMember {
     pub(super) fn on_event(&mut self, event: Event, now: Time) {
         match event {
             Event::Coordinator(found) => self.membership.on_coordinator(found, now),
-            Event::Joined(answer) => self.membership.on_join(answer, now),
+            Event::Listed(topics) => self.on_listed(topics, now),
+            Event::Joined(attempt, answer) => {
+                self.parked.take_if(|parked| *parked == attempt);
+                self.membership.on_join(attempt, answer, now);
+            }
             Event::Divided(generation, topics, outcome) => {
                 self.membership.on_divided(generation, topics, outcome, now);
             }
-            Event::Synced(answer) => self.membership.on_sync(answer, now),
+            Event::Synced(attempt, answer) => {
+                self.parked.take_if(|parked| *parked == attempt);
+                self.membership.on_sync(attempt, answer, now);
+            }
             Event::Beat(number, answer) => self.membership.on_heartbeat(number, answer, now),
             Event::Committed(number, outcome) => self.on_last_commit(number, outcome, now),
             Event::Listened(error) => self.on_listened(error),
             Event::Left => self.leaving -= 1,
         }
-    }
-
-    /// The metadata changed.
-    pub(super) fn on_view(&mut self, now: Time) {
-        let view = self.shared.cluster.view();
-        for name in &self.topics {
-            let Some(topic) = view.topic(name) else { continue };
-            match topic.error {
-                ErrorCode::NONE => {
-                    self.refused.remove(name);
-                    self.shared.lock().assignment.on_known_topic(name);
-                }
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => self.shared.lock().assignment.on_unknown_topic(name),
-                code if !code.is_retriable() && self.refused.insert(name.clone()) => {
-                    let text = format!("topic \"{name}\" cannot be read: {code}");
-                    self.shared.report(Error::new(ErrorKind::Broker, text).with_code(code));
-                }
-                _ => {}
-            }
-        }
-        self.membership.on_view(&view, now);
     }
 
     /// The consumer is gone, or closed in a hurry: leaves the group, if it answers soon.
@@ -236,7 +234,7 @@ impl GroupMember {
     fn look_at_application(&mut self, now: Time) {
         let releases = self.shared.releases.count();
         let dropped = self.shared.releases.take_dropped();
-        let (application, refused, closing, topics) = {
+        let (application, refused, closing, subscription, enforced) = {
             let mut state = self.shared.lock();
             if dropped {
                 state.assignment.tell_dropped();
@@ -249,16 +247,19 @@ impl GroupMember {
             state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
-            (application, state.member.refused.take(), state.member.closing, state.member.topics.take())
+            let member = &mut state.member;
+            let refused = std::mem::take(&mut member.refused);
+            (application, refused, member.closing, member.subscription.take(), member.enforced.take())
         };
         self.membership.on_application(application, now);
-        if let Some((Committer::Member(identity), code)) = refused {
+        for (identity, code) in refused {
             self.membership.on_commit_error(&identity, code, now);
         }
-        if let Some(topics) = topics {
-            topics.iter().for_each(|topic| self.shared.cluster.keep_topic(topic));
-            self.topics.clone_from(&topics);
-            self.membership.subscribe(topics, now);
+        if let Some(subscription) = subscription {
+            self.subscribe(subscription, now);
+        }
+        if let Some(why) = enforced {
+            self.membership.enforce_rebalance(&why, now);
         }
         if let (Some(closing), None) = (closing, self.closing) {
             self.closing = Some(closing);
@@ -266,7 +267,7 @@ impl GroupMember {
             if let Some(handover) = &mut self.handover {
                 handover.deadline = handover.deadline.min(closing.deadline);
             }
-            self.membership.close(closing.departure, closing.deadline, now);
+            self.membership.close(closing.departure, closing.deadline);
         }
     }
 
@@ -280,32 +281,46 @@ impl GroupMember {
                 }
                 self.reply(async move { Event::Coordinator(cluster.coordinator(&group).await) });
             }
-            Action::Join { broker, timeout, request } => {
+            Action::Join { broker, timeout, attempt, request } => {
                 self.resting = false;
+                if self.parked.replace(attempt).is_some() {
+                    // Nothing is answered behind what waits there.
+                    self.disconnect();
+                }
                 debug!(group = %self.group, broker, "joining");
                 let answer = self.call::<JoinGroupRequest>(broker, timeout, request);
-                self.reply(async move { Event::Joined(answer.await) });
+                self.reply(async move { Event::Joined(attempt, answer.await) });
             }
             Action::Divide { generation, division } => {
                 let cluster = self.shared.cluster.clone();
                 self.reply(divide(cluster, generation, division));
             }
-            Action::Sync { broker, timeout, request } => {
+            Action::Sync { broker, timeout, attempt, request } => {
+                self.parked = Some(attempt);
                 let answer = self.call::<SyncGroupRequest>(broker, timeout, request);
-                self.reply(async move { Event::Synced(answer.await) });
+                self.reply(async move { Event::Synced(attempt, answer.await) });
             }
             Action::Heartbeat { broker, timeout, number, request } => {
-                let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
-                self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+                let cluster = self.shared.cluster.clone();
+                if self.parked.is_some() {
+                    self.reply(async move {
+                        let answer = cluster.call::<HeartbeatRequest>(broker, timeout, move |_| request).await;
+                        Event::Beat(number, answer.map(|answer| answer.body.error_code))
+                    });
+                } else {
+                    let answer = self.call::<HeartbeatRequest>(broker, timeout, request);
+                    self.reply(async move { Event::Beat(number, answer.await.map(|answer| answer.error_code)) });
+                }
             }
             Action::Leave { broker, timeout, request } => {
                 self.leave(broker, timeout, request);
             }
             Action::Revoke { partitions, reason, deadline } => {
                 info!(group = %self.group, ?reason, "giving up {} partitions", partitions.len());
-                self.shared.lock().assignment.begin_to_end();
+                self.shared.lock().assignment.begin_to_end(&partitions);
                 self.handovers += 1;
-                self.handover = Some(Handover { number: self.handovers, deadline, committing: false });
+                let (number, partitions_too) = (self.handovers, partitions.clone());
+                self.handover = Some(Handover { number, partitions: partitions_too, deadline, committing: false });
                 self.listening.hurry(deadline);
                 self.listening.call(Call { told: Told::Revoked, partitions, reason, deadline });
             }
@@ -328,9 +343,18 @@ impl GroupMember {
             }
             Action::Lost { partitions, reason } => {
                 warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
-                self.shared.lock().assignment.end_all();
+                {
+                    let mut state = self.shared.lock();
+                    state.assignment.end(&partitions);
+                    if self.closing.is_some() {
+                        state.member.closed.get_or_insert_with(|| Err(lost_while_closing()));
+                    }
+                }
                 let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
-                if self.handover.take().is_none() {
+                // Who was told that they are revoked has heard enough of them.
+                let revoked = self.handover.take().map_or(Vec::new(), |handover| handover.partitions);
+                let partitions: Vec<_> = partitions.into_iter().filter(|lost| !revoked.contains(lost)).collect();
+                if !partitions.is_empty() {
                     self.listening.call(Call { told: Told::Lost, partitions, reason, deadline });
                 }
             }
@@ -368,11 +392,15 @@ impl GroupMember {
 
 impl Drop for GroupMember {
     fn drop(&mut self) {
-        if let Some((_, queue)) = &self.connection {
-            queue.close();
-        }
+        self.disconnect();
         let mut state = self.shared.lock();
         state.member.committer = None;
         state.assignment.end_all();
     }
+}
+
+fn lost_while_closing() -> Error {
+    let text =
+        "the group went on without the consumer while it was being closed: what was not committed will be read again";
+    Error::new(ErrorKind::PartitionLost, text)
 }

@@ -29,7 +29,9 @@ impl<'a> Rebalance<'a> {
 
 /// Is told when a group gives partitions to a consumer and takes them away. Calls come one after the other.
 ///
-/// Heartbeats and commits go on beside a listener, so it may wait; but nothing is handed out of the partitions meanwhile. A
+/// Each call is about those partitions alone that come or go: a cooperative consumer reads on what it keeps, and hears of a
+/// rebalance that changes nothing as `assigned` without partitions. Heartbeats and commits go on beside a listener, so it may wait;
+/// but nothing is handed out of the partitions meanwhile. A
 /// listener that panics is as good as one that returned: the next read fails with
 /// [`ErrorKind::UserCode`](crate::ErrorKind::UserCode), and the consumer goes on.
 ///

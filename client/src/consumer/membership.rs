@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assignor::{Strategy, Topics};
+use super::assignor::{RebalanceProtocol, Strategy, Topics, common_protocol};
 use super::rebalance::{Departure, RebalanceReason};
 use crate::backoff::Backoff;
 use crate::clock::Time;
@@ -83,6 +83,7 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Membership {
     settings: MembershipSettings,
+    rebalance_protocol: RebalanceProtocol,
     /// What the application wants to read.
     topics: BTreeSet<Arc<str>>,
     /// The topics that the last JoinGroup named.
@@ -95,34 +96,46 @@ pub(crate) struct Membership {
     member_id: String,
     /// −1 outside of any.
     generation: i32,
-    /// In ascending order. Nothing outside of `Stable` and `Revoking`.
-    owned: Vec<TopicPartition>,
+    /// What an eager member owns it gives up before it joins. None without a generation.
+    owned: BTreeSet<TopicPartition>,
     last: LastAssignment,
     /// Why the next assignment, or the one that was just given up, is what it is.
     reason: RebalanceReason,
     /// Attempts to join that led nowhere, in a row.
     failures: u32,
+    /// What the application said about why it wants a rebalance, for the coordinator.
+    said: Option<String>,
+    /// Counts JoinGroups: what answers an older one, or its SyncGroup, is history.
+    attempts: u64,
     departure: Departure,
+    /// The application closes the consumer, which has until then.
+    departs: Option<Time>,
     entropy: Entropy,
     ready: VecDeque<Action>,
 }
 
 impl Membership {
-    pub(crate) fn new(settings: MembershipSettings, topics: BTreeSet<Arc<str>>, entropy: Entropy) -> Self {
+    /// Without topics it joins when it is told some.
+    pub(crate) fn new(settings: MembershipSettings, topics: Option<BTreeSet<Arc<str>>>, entropy: Entropy) -> Self {
+        let due = if topics.is_some() { Time::ZERO } else { Time::MAX };
         Self {
-            topics,
+            rebalance_protocol: common_protocol(&settings.strategies),
+            topics: topics.unwrap_or_default(),
             offered: BTreeSet::new(),
-            state: State::Outside { due: Time::ZERO },
+            state: State::Outside { due },
             coordinator: CoordinatorSearch::new(),
             heartbeats: Heartbeats::new(settings.heartbeat_interval, settings.session_timeout),
             application: Application::default(),
             member_id: String::new(),
             generation: -1,
-            owned: Vec::new(),
+            owned: BTreeSet::new(),
             last: LastAssignment::default(),
             reason: RebalanceReason::Joined,
             failures: 0,
+            said: None,
+            attempts: 0,
             departure: Departure::Usual,
+            departs: None,
             entropy,
             ready: VecDeque::new(),
             settings,
@@ -131,15 +144,21 @@ impl Membership {
 
     /// What to do now. To be asked until there is nothing.
     pub(crate) fn next_action(&mut self, now: Time) -> Option<Action> {
+        if self.ready.is_empty() {
+            self.depart(now);
+        }
         if let Some(action) = self.ready.pop_front() {
             return Some(action);
         }
         if self.stall_deadline().is_some_and(|deadline| deadline <= now) {
-            self.stall();
+            self.stall(now);
             return self.ready.pop_front();
         }
-        if self.beats() && self.coordinator.known().is_some() && self.heartbeats.expiry() <= now {
+        if self.has_session() && self.heartbeats.expiry() <= now {
+            // Others may have what is owned already.
             self.lose_coordinator(now);
+            self.expire(now);
+            return self.next_action(now);
         }
         let Some(broker) = self.coordinator.known() else {
             let wanted = self.wants_coordinator();
@@ -147,22 +166,28 @@ impl Membership {
             return Some(Action::FindCoordinator { wrong });
         };
         match std::mem::replace(&mut self.state, State::Left) {
-            State::Outside { due } if due <= now => self.join(broker),
+            State::Outside { due } if due <= now => match self.due_before_joining() {
+                partitions if partitions.is_empty() => self.join(broker, now),
+                partitions => {
+                    self.revoke(partitions, Then::Rejoin, self.revocation_deadline(now));
+                    self.ready.pop_front()
+                }
+            },
             State::Joined { protocol, role, assignments } => {
                 let request = self.sync_request(&protocol, assignments);
                 self.state = State::Syncing { protocol, role };
-                Some(Action::Sync { broker, timeout: self.settings.request_timeout, request })
+                let (attempt, timeout) = (self.attempts, self.settings.request_timeout);
+                Some(Action::Sync { broker, timeout, attempt, request })
             }
-            state @ (State::Dividing { .. } | State::Stable { .. } | State::Revoking { .. }) => {
-                self.state = state;
-                self.beat(broker, now)
-            }
-            state @ (State::Outside { .. }
-            | State::Joining
+            state @ (State::Joining
+            | State::Dividing { .. }
             | State::Syncing { .. }
-            | State::Resting { .. }
-            | State::Left
-            | State::Failed) => {
+            | State::Stable { .. }
+            | State::Revoking { .. }) => {
+                self.state = state;
+                if self.has_session() { self.beat(broker, now) } else { None }
+            }
+            state @ (State::Outside { .. } | State::Resting { .. } | State::Left | State::Failed) => {
                 self.state = state;
                 None
             }
@@ -177,39 +202,38 @@ impl Membership {
         let next = match (&self.state, self.coordinator.known()) {
             (State::Outside { due }, Some(_)) => Some(*due),
             (State::Joined { .. }, Some(_)) => Some(Time::ZERO),
-            (State::Dividing { .. } | State::Stable { .. } | State::Revoking { .. }, Some(_)) => {
-                Some(self.heartbeats.next_deadline())
-            }
             (
-                State::Outside { .. }
+                State::Joining
                 | State::Dividing { .. }
-                | State::Joined { .. }
+                | State::Syncing { .. }
                 | State::Stable { .. }
                 | State::Revoking { .. },
-                None,
-            ) => self.coordinator.next_deadline(),
-            (State::Joining | State::Syncing { .. } | State::Resting { .. } | State::Left | State::Failed, _) => None,
+                Some(_),
+            ) => self.has_session().then(|| self.heartbeats.next_deadline()),
+            (_, None) if self.wants_coordinator() => self.coordinator.next_deadline(),
+            (_, None) | (State::Resting { .. } | State::Left | State::Failed, _) => None,
         };
-        [next, self.stall_deadline()].into_iter().flatten().min()
+        let expiry = self.has_session().then(|| self.heartbeats.expiry());
+        [next, expiry, self.stall_deadline()].into_iter().flatten().min()
     }
 
     /// In whose name to commit, while partitions are owned.
     pub(crate) fn identity(&self) -> Option<Identity> {
-        match self.state {
-            State::Stable { .. } | State::Revoking { .. } => Some(Identity {
-                member_id: self.member_id.clone(),
-                instance_id: self.settings.instance_id.clone(),
-                generation: self.generation,
-            }),
+        let has_one = match self.state {
+            State::Stable { .. } | State::Revoking { .. } => true,
+            // The generation may be one in which the others have not got their partitions yet. It will pass.
             State::Outside { .. }
             | State::Joining
             | State::Dividing { .. }
             | State::Joined { .. }
-            | State::Syncing { .. }
-            | State::Resting { .. }
-            | State::Left
-            | State::Failed => None,
-        }
+            | State::Syncing { .. } => !self.owned.is_empty(),
+            State::Resting { .. } | State::Left | State::Failed => false,
+        };
+        has_one.then(|| Identity {
+            member_id: self.member_id.clone(),
+            instance_id: self.settings.instance_id.clone(),
+            generation: self.generation,
+        })
     }
 
     /// Whether the membership is over, and everything about it has been told.
@@ -220,30 +244,48 @@ impl Membership {
     /// The application wants these topics, and no others.
     pub(crate) fn subscribe(&mut self, topics: BTreeSet<Arc<str>>, now: Time) {
         self.topics = topics;
+        if let State::Outside { due } = &mut self.state
+            && *due == Time::MAX
+        {
+            *due = now;
+        }
         // In all other states the next JoinGroup, or the check after SyncGroup, sees it.
         if matches!(self.state, State::Stable { .. }) && self.topics != self.offered {
             self.rebalance(RebalanceReason::SubscriptionChange, now);
         }
     }
 
-    /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group or stays in it.
-    pub(crate) fn close(&mut self, departure: Departure, deadline: Time, now: Time) {
-        self.departure = departure;
-        match &mut self.state {
-            State::Revoking { then } => *then = Then::Leave,
-            State::Stable { .. } if !self.owned.is_empty() => {
-                self.reason = RebalanceReason::Closing;
-                self.revoke(Then::Leave, self.revocation_deadline(now).min(deadline));
-            }
-            State::Outside { .. }
-            | State::Joining
-            | State::Dividing { .. }
-            | State::Joined { .. }
-            | State::Syncing { .. }
-            | State::Stable { .. }
-            | State::Resting { .. } => self.abandon(),
-            State::Left | State::Failed => {}
+    /// The application wants the group to divide its partitions anew, and says why. If it is about to, that is enough.
+    pub(crate) fn enforce_rebalance(&mut self, why: &str, now: Time) {
+        if let State::Stable { .. } = self.state {
+            self.said = Some(why.to_owned());
+            self.rebalance(RebalanceReason::Enforced, now);
         }
+    }
+
+    /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group or stays in it.
+    pub(crate) fn close(&mut self, departure: Departure, deadline: Time) {
+        self.departure = departure;
+        self.departs = Some(deadline);
+    }
+
+    /// Goes, if it is to. Who has partitions and is about to get others lets that come to its end: until then the coordinator
+    /// would refuse the last commit.
+    fn depart(&mut self, now: Time) {
+        let Some(deadline) = self.departs else { return };
+        match &mut self.state {
+            State::Left | State::Failed => {}
+            State::Revoking { then, .. } => *then = Then::Leave { deadline },
+            _ if self.owned.is_empty() => self.abandon(),
+            State::Outside { .. } | State::Joining | State::Stable { .. } => {
+                self.reason = RebalanceReason::Closing;
+                let deadline = self.revocation_deadline(now).min(deadline);
+                self.revoke(self.owned.clone(), Then::Leave { deadline }, deadline);
+            }
+            State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => return,
+            State::Resting { .. } => self.abandon(),
+        }
+        self.departs = None;
     }
 
     /// Leaves the group at once: the application is gone.
@@ -258,11 +300,16 @@ impl Membership {
     /// The answer to [`Action::Revoke`]: the listener returned, held records were released or the deadline passed, the last
     /// commit was answered; the leases are dead.
     pub(crate) fn on_revoked(&mut self, now: Time) {
-        let State::Revoking { then } = self.state else { return };
-        self.owned.clear();
+        let State::Revoking { partitions, then } = &mut self.state else { return };
+        let (given_up, then) = (std::mem::take(partitions), *then);
+        self.owned = self.owned.difference(&given_up).cloned().collect();
         match then {
             Then::Rejoin => self.state = State::Outside { due: now },
-            Then::Leave => self.abandon(),
+            Then::Leave { .. } if self.owned.is_empty() => self.abandon(),
+            Then::Leave { deadline } => {
+                self.reason = RebalanceReason::Closing;
+                self.revoke(self.owned.clone(), then, deadline);
+            }
         }
     }
 
@@ -275,49 +322,61 @@ impl Membership {
         }
     }
 
-    /// The generation is not what it should be: everything is given up, then the member joins again.
+    /// The generation is not what it should be: the member joins again, after it gave up what it has to give up before.
     fn rebalance(&mut self, reason: RebalanceReason, now: Time) {
         self.reason = reason;
-        match self.owned.is_empty() {
-            true => self.state = State::Outside { due: now },
-            false => self.revoke(Then::Rejoin, self.revocation_deadline(now)),
+        self.state = State::Outside { due: now };
+        let partitions = self.due_before_joining();
+        if !partitions.is_empty() {
+            self.revoke(partitions, Then::Rejoin, self.revocation_deadline(now));
         }
     }
 
-    /// Until then what is owned must be given up, so that a commit and JoinGroup come in time.
+    /// What must be given up before the member joins: everything, or as a cooperative member what it is not subscribed to any
+    /// more.
+    fn due_before_joining(&self) -> BTreeSet<TopicPartition> {
+        match self.rebalance_protocol {
+            RebalanceProtocol::Eager => self.owned.clone(),
+            RebalanceProtocol::Cooperative => {
+                self.owned.iter().filter(|partition| !self.topics.contains(partition.topic())).cloned().collect()
+            }
+        }
+    }
+
+    /// Until then what is to go must be given up, so that a commit and JoinGroup come in time.
     fn revocation_deadline(&self, learned: Time) -> Time {
         let reserve = LEAST_RESERVE.max(2 * self.settings.heartbeat_interval);
         learned + self.settings.rebalance_timeout.saturating_sub(reserve)
     }
 
-    fn revoke(&mut self, then: Then, deadline: Time) {
-        self.state = State::Revoking { then };
-        self.ready.push_back(Action::Revoke { partitions: self.owned.clone(), reason: self.reason, deadline });
+    fn revoke(&mut self, partitions: BTreeSet<TopicPartition>, then: Then, deadline: Time) {
+        let told = partitions.iter().cloned().collect();
+        self.ready.push_back(Action::Revoke { partitions: told, reason: self.reason, deadline });
+        self.state = State::Revoking { partitions, then };
     }
 
-    /// Everything owned is lost, if anything is.
-    fn lose(&mut self, reason: RebalanceReason) {
+    /// The generation is gone, and everything owned is lost.
+    fn lose(&mut self, reason: RebalanceReason, now: Time) {
         self.generation = -1;
-        let partitions = std::mem::take(&mut self.owned);
+        self.heartbeats.give_up(now);
+        let partitions: Vec<_> = std::mem::take(&mut self.owned).into_iter().collect();
         if !partitions.is_empty() {
+            self.reason = reason;
             self.ready.push_back(Action::Lost { partitions, reason });
         }
     }
 
-    fn beats(&self) -> bool {
+    /// Whether the coordinator has to hear of the member, or it counts as dead.
+    fn has_session(&self) -> bool {
         match self.state {
             State::Dividing { .. } | State::Joined { .. } | State::Stable { .. } | State::Revoking { .. } => true,
-            State::Outside { .. }
-            | State::Joining
-            | State::Syncing { .. }
-            | State::Resting { .. }
-            | State::Left
-            | State::Failed => false,
+            State::Outside { .. } | State::Joining | State::Syncing { .. } => self.generation >= 0,
+            State::Resting { .. } | State::Left | State::Failed => false,
         }
     }
 
     fn wants_coordinator(&self) -> bool {
-        self.beats() || matches!(self.state, State::Outside { .. })
+        self.has_session() || matches!(self.state, State::Outside { .. })
     }
 
     fn lose_coordinator(&mut self, now: Time) {

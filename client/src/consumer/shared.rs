@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use milena_protocol::ErrorCode;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
@@ -16,6 +17,7 @@ use super::event::ConsumerEvent;
 use super::fetch_budget::FetchBudget;
 use super::fetched::Reading;
 use super::holds::{Holding, Releases};
+use super::membership::Identity;
 use super::positions::{Position, Target, reset_target};
 use crate::clock::Time;
 use crate::cluster::Cluster;
@@ -231,7 +233,7 @@ impl Shared {
         }
     }
 
-    /// As whom to commit. What is not owned any more is taken out of `offsets`, and `lost` hears of it.
+    /// As whom to commit. What is not owned any more is taken out of `offsets`, and `lost` hears of it; so is what is stored already.
     pub(crate) fn committer(&self, offsets: &mut Vec<ToCommit>, mut lost: impl FnMut(Error)) -> Committer {
         let state = self.lock();
         let committer = match &state.member.committer {
@@ -244,20 +246,19 @@ impl Shared {
                 Some(_) => state.assignment.check_lease(offset),
                 None => Err(not_assigned(&offset.partition)),
             };
-            owned.map_err(&mut lost).is_ok()
+            owned.map_err(&mut lost).is_ok() && !state.assignment.is_stored(offset)
         });
         committer.unwrap_or(Committer::Nobody)
     }
 
-    /// A commit failed; perhaps because the group went on without this member.
-    pub(crate) fn on_refused_commit(&self, error: &Error) {
-        if let (true, ErrorKind::PartitionLost | ErrorKind::Fenced, Some(code)) =
-            (self.subscribes, error.kind(), error.code())
-        {
-            let mut state = self.lock();
-            state.member.refused = state.member.committer.clone().map(|committer| (committer, code));
-            self.driver.notify_one();
+    /// A commit in this name was refused; perhaps because the group went on without the member.
+    pub(crate) fn on_refused_commit(&self, identity: &Identity, code: ErrorCode) {
+        let mut state = self.lock();
+        let refused = (identity.clone(), code);
+        if !state.member.refused.contains(&refused) {
+            state.member.refused.push(refused);
         }
+        self.driver.notify_one();
     }
 
     pub(crate) fn commits_by_itself(&self) -> bool {

@@ -66,6 +66,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     } else {
                         warn!(%error, "no producer id");
                     }
+                    shared.on_no_producer_id(error);
                 }
             }
         };
@@ -98,7 +99,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 fn expire(shared: &Shared, now: Time) {
     while let Some(partition) = shared.deadlines.take_due(now) {
         let mut state = partition.lock();
-        let settled = state.queue.expire(now);
+        let trouble = state.trouble().or_else(|| shared.no_producer_id());
+        let settled = state.queue.expire(now, trouble);
         let deadline = state.queue.deadline();
         state.watched = deadline.is_some();
         state.schedule(&partition);

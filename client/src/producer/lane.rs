@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::topic::Partition;
 use crate::clock::Time;
+use crate::error::Error;
 
 /// Partitions by the time at which to look at them. Work is proportional to what is in here, never to all partitions.
 #[derive(Default)]
@@ -47,11 +48,13 @@ pub(crate) struct Lane {
     pub(crate) broker: i32,
     pub(crate) agenda: Agenda,
     waker: Waker,
+    /// Why there is no connection, if one was wanted.
+    trouble: Mutex<Option<Error>>,
 }
 
 impl Lane {
     pub(crate) fn new(broker: i32, waker: Waker) -> Arc<Self> {
-        Arc::new(Self { broker, agenda: Agenda::default(), waker })
+        Arc::new(Self { broker, agenda: Agenda::default(), waker, trouble: Mutex::default() })
     }
 
     /// Enters a partition, and wakes the connection if that brings its next deadline forward.
@@ -63,5 +66,13 @@ impl Lane {
 
     pub(crate) fn wake(&self) {
         self.waker.wake_by_ref();
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -225,10 +225,12 @@ impl RequestSource for Sender {
 
     fn on_connected(&mut self, _now: Time, versions: &BrokerVersions) {
         self.versions = Some(versions.clone());
+        self.lane.set_trouble(None);
     }
 
     fn on_disconnected(&mut self, now: Time, cause: &Error) {
         self.versions = None;
+        self.lane.set_trouble(Some(cause.clone()));
         for (_, sent) in std::mem::take(&mut self.in_flight) {
             self.answer_all(now, sent.batches, || Answer::unknown(cause));
         }

@@ -11,6 +11,7 @@ use super::accumulator::{Accumulator, Limits};
 use super::lane::Lane;
 use super::partitioner::Sticky;
 use crate::clock::Time;
+use crate::error::{Error, ErrorKind};
 use crate::topic_partition::TopicPartition;
 
 /// A handle to a topic that saves looking its name up for every record. From [`Producer::topic`](crate::Producer::topic).
@@ -133,6 +134,14 @@ impl PartitionState {
         self.lane = lane;
         self.queue.on_new_leader();
         self.schedule(partition);
+    }
+
+    /// What keeps the partition from being sent to, as far as that is known.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        match &self.lane {
+            Some(lane) => lane.trouble(),
+            None => Some(Error::new(ErrorKind::Broker, "the partition has no leader")),
+        }
     }
 
     /// Its lane has taken it out of the agenda.

@@ -2,7 +2,8 @@
 //!
 //! * any version that is not known: the layout of version 0, error UNSUPPORTED_VERSION, and this API only; the connection stays
 //! * v3: client software name and version, refused unless they look like names
-//! * v4: features whose minimum is 0 (there are none)
+//! * v4: features whose minimum is 0
+//! * v5: the cluster and the broker that the client means (KIP-1242); if they are others it must look for its cluster anew
 
 use milena_protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
@@ -12,24 +13,46 @@ use milena_protocol::{ApiKey, ErrorCode};
 use super::{Answer, Call, SERVED, reply};
 use crate::core::{Core, Outcome};
 
-/// The feature levels of Kafka 4.4's metadata; features that stand for what is not served here are not listed.
-const METADATA_VERSION: (i16, i16) = (7, 33);
+/// The feature levels of Kafka 4.4; features that stand for what is not served here are not listed.
+const METADATA_VERSION: (&str, i16, i16) = ("metadata.version", 7, 33);
+const TRANSACTION_VERSION: (&str, i16, i16) = ("transaction.version", 0, 2);
 
-pub(super) fn handle(_core: &mut Core, call: &Call<'_>, request: ApiVersionsRequest) -> Answer<ApiVersionsResponse> {
-    if call.version() >= 3 && !(is_name(&request.client_software_name) && is_name(&request.client_software_version)) {
-        return Answer::Now(ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() });
+pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ApiVersionsRequest) -> Answer<ApiVersionsResponse> {
+    let is_named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
+    let error_code = match (&request.cluster_id, request.node_id) {
+        _ if call.version() >= 3 && !is_named => ErrorCode::INVALID_REQUEST,
+        (None, -1) => ErrorCode::NONE,
+        (None, _) | (Some(_), -1) => ErrorCode::INVALID_REQUEST,
+        (Some(cluster), node) if *cluster == core.settings.cluster_id && node == call.broker() => ErrorCode::NONE,
+        _ => ErrorCode::REBOOTSTRAP_REQUIRED,
+    };
+    if !error_code.is_none() {
+        return Answer::Now(ApiVersionsResponse { error_code, ..Default::default() });
     }
-    let (min_version, max_version) = METADATA_VERSION;
-    let name = || "metadata.version".to_owned();
+    let supported =
+        [METADATA_VERSION, TRANSACTION_VERSION].into_iter().filter(|(_, min, _)| call.version() >= 4 || *min > 0);
+    let finalized =
+        [(METADATA_VERSION.0, METADATA_VERSION.2), (TRANSACTION_VERSION.0, core.settings.transactions.version)];
     Answer::Now(ApiVersionsResponse {
         api_keys: SERVED.iter().map(|(key, _)| advertised(*key)).collect(),
-        supported_features: vec![SupportedFeatureKey { name: name(), min_version, max_version }],
+        supported_features: supported
+            .map(|(name, min_version, max_version)| SupportedFeatureKey {
+                name: name.to_owned(),
+                min_version,
+                max_version,
+            })
+            .collect(),
         finalized_features_epoch: 1,
-        finalized_features: vec![FinalizedFeatureKey {
-            name: name(),
-            max_version_level: max_version,
-            min_version_level: max_version,
-        }],
+        // A feature at level 0 is not listed.
+        finalized_features: finalized
+            .into_iter()
+            .filter(|(_, level)| *level > 0)
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: name.to_owned(),
+                max_version_level: level,
+                min_version_level: level,
+            })
+            .collect(),
         ..Default::default()
     })
 }

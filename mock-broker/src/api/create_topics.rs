@@ -15,40 +15,59 @@ use crate::core::Core;
 use crate::core::controller::{Layout, Refusal, TopicState};
 use crate::core::topic_configs::TABLE;
 
-pub(super) fn handle(core: &mut Core, _call: &Call<'_>, request: CreateTopicsRequest) -> Answer<CreateTopicsResponse> {
+pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: CreateTopicsRequest) -> Answer<CreateTopicsResponse> {
     let mut named: BTreeMap<String, usize> = BTreeMap::new();
     for topic in &request.topics {
         *named.entry(topic.name.clone()).or_default() += 1;
     }
     let mut topics = Vec::with_capacity(named.len());
+    let mut planned = Vec::new();
     for topic in request.topics {
         // A name that came twice is refused once.
         match named.remove(&topic.name) {
-            Some(1) => topics.push(create(core, topic, request.validate_only)),
+            Some(1) if !core.is_in_touch(call.broker()) => {
+                let message = "the broker does not reach the controller";
+                topics.push(refused(topic.name, Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message)));
+            }
+            Some(1) => match plan(core, &topic) {
+                Ok(plan) => {
+                    planned.push((topics.len(), plan));
+                    topics.push(CreatableTopicResult::default());
+                }
+                Err(refusal) => topics.push(refused(topic.name, refusal)),
+            },
             Some(_) => {
                 topics.push(refused(topic.name, Refusal::new(ErrorCode::INVALID_REQUEST, "duplicate topic name")))
             }
             None => {}
         }
     }
+    // All of them are checked against what was there before the first was created.
+    for (place, plan) in planned {
+        let described = describe(&plan);
+        // Kafka gives an id to a topic that it only checks, too.
+        let topic_id = if request.validate_only { core.controller.new_topic_id() } else { core.create_planned(plan) };
+        if let Some(result) = topics.get_mut(place) {
+            *result = CreatableTopicResult { topic_id, ..described };
+        }
+    }
     Answer::Now(CreateTopicsResponse { topics, ..Default::default() })
 }
 
-fn create(core: &mut Core, topic: CreatableTopic, validate_only: bool) -> CreatableTopicResult {
-    let name = topic.name.clone();
-    let planned = layout(core, &topic).and_then(|layout| {
-        let set = topic.configs.into_iter().filter_map(|config| config.value.map(|value| (config.name, value)));
-        core.controller.plan(&topic.name, &layout, set.collect())
-    });
-    let planned = match planned {
-        Ok(planned) => planned,
-        Err(refusal) => return refused(name, refusal),
-    };
-    let created = describe(&planned);
-    if validate_only {
-        return created;
+fn plan(core: &mut Core, topic: &CreatableTopic) -> Result<TopicState, Refusal> {
+    if topic.name == "__cluster_metadata" {
+        return Err(Refusal::new(ErrorCode::INVALID_REQUEST, "the controllers' own topic cannot be created"));
     }
-    CreatableTopicResult { topic_id: core.create_planned(planned), ..created }
+    let layout = layout(core, topic)?;
+    let mut set = BTreeMap::new();
+    for config in &topic.configs {
+        let Some(value) = &config.value else {
+            let message = format_args!("null value not supported for topic config: {}", config.name);
+            return Err(Refusal::new(ErrorCode::INVALID_CONFIG, message));
+        };
+        set.insert(config.name.clone(), value.clone());
+    }
+    core.controller.plan(&topic.name, &layout, set)
 }
 
 fn layout(core: &Core, topic: &CreatableTopic) -> Result<Layout, Refusal> {

@@ -17,18 +17,28 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: DeleteTopicsRequ
     let by_name = |name| DeleteTopicState { name: Some(name), topic_id: Uuid::ZERO };
     let wanted: Vec<DeleteTopicState> =
         if call.version() >= 6 { request.topics } else { request.topic_names.into_iter().map(by_name).collect() };
-    let mut seen = BTreeMap::new();
+    // A topic may be named by its name and by its id.
+    let identify = |core: &Core, DeleteTopicState { name, topic_id }: &DeleteTopicState| match name {
+        Some(name) if topic_id.is_zero() => {
+            let known = core.controller.topic(name).map_or(Uuid::ZERO, |topic| topic.id);
+            (Some(name.clone()), known)
+        }
+        Some(name) => (Some(name.clone()), *topic_id),
+        None => (core.controller.topic_by_id(*topic_id).map(|topic| topic.name.clone()), *topic_id),
+    };
+    let mut seen: BTreeMap<_, Vec<Uuid>> = BTreeMap::new();
     for topic in &wanted {
-        *seen.entry((topic.name.clone(), topic.topic_id)).or_insert(0) += 1;
+        seen.entry(identify(core, topic)).or_default().push(topic.topic_id);
     }
     let mut responses = Vec::with_capacity(seen.len());
-    for DeleteTopicState { name, topic_id } in wanted {
+    for topic in wanted {
         // What came twice is refused once.
-        match seen.remove(&(name.clone(), topic_id)) {
-            Some(1) => responses.push(delete(core, call, DeleteTopicState { name, topic_id })),
-            Some(_) => responses.push(DeletableTopicResult {
-                name,
-                topic_id,
+        let identity = identify(core, &topic);
+        match seen.remove(&identity).as_deref() {
+            Some([_]) => responses.push(delete(core, call, topic)),
+            Some(ids) => responses.push(DeletableTopicResult {
+                name: identity.0,
+                topic_id: ids.iter().copied().max().unwrap_or_default(),
                 error_code: ErrorCode::INVALID_REQUEST,
                 error_message: Some("the topic was given twice".to_owned()),
             }),

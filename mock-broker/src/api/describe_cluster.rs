@@ -17,7 +17,7 @@ const CONTROLLERS: i8 = 2;
 
 pub(super) fn handle(
     core: &mut Core,
-    _call: &Call<'_>,
+    call: &Call<'_>,
     request: DescribeClusterRequest,
 ) -> Answer<DescribeClusterResponse> {
     if request.endpoint_type != BROKERS {
@@ -32,17 +32,18 @@ pub(super) fn handle(
             ..Default::default()
         });
     }
+    let view = core.view(call.broker());
     let describe = |address: &BrokerAddress| DescribeClusterBroker {
         broker_id: address.id,
         host: address.host.clone(),
         port: i32::from(address.port),
         rack: address.rack.clone(),
-        is_fenced: !core.is_up(address.id),
+        is_fenced: !view.is_active(address.id),
     };
-    let listed = core.settings.brokers.iter().map(describe);
+    let listed = view.addresses().map(describe);
     let mut response = DescribeClusterResponse {
         cluster_id: core.settings.cluster_id.clone(),
-        controller_id: core.controller.active_controller(),
+        controller_id: view.active_controller(),
         brokers: listed.filter(|broker| request.include_fenced_brokers || !broker.is_fenced).collect(),
         ..Default::default()
     };

@@ -1,6 +1,6 @@
 //! DescribeConfigs: all configurations of topics, and a few of brokers. Pure.
 //!
-//! * v1: synonyms; v3: types, and documentation (which is always null)
+//! * v1: synonyms; v3: types, and documentation (which is elsewhere)
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::describe_configs::{
@@ -18,28 +18,32 @@ const BROKER: i8 = 4;
 
 pub(super) fn handle(
     core: &mut Core,
-    _call: &Call<'_>,
+    call: &Call<'_>,
     request: DescribeConfigsRequest,
 ) -> Answer<DescribeConfigsResponse> {
+    let document = |config: DescribeConfigsResourceResult| DescribeConfigsResourceResult {
+        documentation: request.include_documentation.then(|| "see Kafka's documentation".to_owned()),
+        ..config
+    };
     let results = request.resources.into_iter().map(|resource| {
         let configs = match resource.resource_type {
             TOPIC => of_topic(core, &resource, request.include_synonyms),
-            BROKER => of_broker(core, &resource),
+            BROKER => of_broker(core, call.broker(), &resource),
             other => {
                 Err(Refusal::new(ErrorCode::INVALID_REQUEST, format_args!("resource type {other} has no configs here")))
             }
         };
         let DescribeConfigsResource { resource_type, resource_name, configuration_keys } = resource;
         let is_wanted = |config: &DescribeConfigsResourceResult| {
-            configuration_keys.as_ref().is_none_or(|names| names.contains(&config.name))
+            configuration_keys.as_ref().is_none_or(|names| names.is_empty() || names.contains(&config.name))
         };
         match configs {
             Ok(configs) => DescribeConfigsResult {
                 error_code: ErrorCode::NONE,
-                error_message: None,
+                error_message: Some(String::new()),
                 resource_type,
                 resource_name,
-                configs: configs.into_iter().filter(is_wanted).collect(),
+                configs: configs.into_iter().filter(is_wanted).map(document).collect(),
             },
             Err(refusal) => DescribeConfigsResult {
                 error_code: refusal.code,
@@ -60,8 +64,7 @@ fn of_topic(
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     check_name(&resource.resource_name).map_err(|reason| Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, reason))?;
     let Some(topic) = core.controller.topic(&resource.resource_name) else {
-        let message = format_args!("topic '{}' does not exist", resource.resource_name);
-        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "")); // Kafka has no words for it, either
     };
     let describe = |definition: &Definition| {
         let (value, source) = topic.configs.value(definition);
@@ -89,20 +92,28 @@ fn synonyms(topic: &TopicState, definition: &Definition) -> Vec<DescribeConfigsS
     let set = topic.configs.set().get(definition.name);
     let own = set.map(|value| synonym(definition.name, value.clone(), Source::DynamicTopic));
     let (inherited, source) = topic.configs.inherited(definition);
-    let broker = (source == Source::StaticBroker).then(|| synonym(definition.broker_name, inherited, source));
+    let is_dynamic = source == Source::DynamicDefaultBroker;
+    let is_static = is_dynamic && inherited != definition.default;
+    let dynamic = is_dynamic.then(|| synonym(definition.broker_name, inherited.clone(), source));
+    let broker = is_static.then(|| synonym(definition.broker_name, inherited, Source::StaticBroker));
     let default = (!definition.broker_name.is_empty())
         .then(|| synonym(definition.broker_name, definition.default.to_owned(), Source::Default));
-    own.into_iter().chain(broker).chain(default).collect()
+    own.into_iter().chain(dynamic).chain(broker).chain(default).collect()
 }
 
-fn of_broker(core: &Core, resource: &DescribeConfigsResource) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+fn of_broker(
+    core: &Core,
+    asked: i32,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     // Without a name: what was set for all brokers at run time, which is nothing.
     if resource.resource_name.is_empty() {
         return Ok(Vec::new());
     }
-    let broker = resource.resource_name.parse().ok().and_then(|id: i32| core.controller.address(id));
-    let Some(address) = broker else {
-        let message = format_args!("there is no broker '{}'", resource.resource_name);
+    // A broker describes itself alone.
+    let is_asked = resource.resource_name.parse() == Ok(asked);
+    let Some(address) = core.controller.address(asked).filter(|_| is_asked) else {
+        let message = format_args!("this is broker {asked}, not '{}'", resource.resource_name);
         return Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
     };
     let settings = &core.settings;

@@ -1,7 +1,7 @@
 //! Fetch: reads batches from several partitions, and waits until there are enough. Pure.
 //!
 //! * v7: sessions; v9: leader epochs; v12: divergence; v13: topic ids; v16: who leads now
-//! * v11: followers answer consumers too, up to their own high watermark; a leader sends nobody to them
+//! * v11: followers answer consumers too, up to their own high watermark; a leader sends consumers to one in their rack
 
 mod session;
 
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
-    NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use milena_protocol::primitives::Records;
 
@@ -23,6 +23,7 @@ use crate::core::{Core, Outcome};
 /// A broker's own limit of an answer (`fetch.max.bytes`).
 const MAX_BYTES: i32 = 55 * 1024 * 1024;
 
+const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
 /// What a request asks for, and has not got yet.
@@ -35,6 +36,10 @@ pub(crate) struct Pending {
     min_bytes: u64,
     max_bytes: usize,
     is_read_committed: bool,
+    /// Whether the client says that it is a broker, which it is not.
+    is_replica: bool,
+    /// Where the consumer is.
+    rack: String,
 }
 
 /// One partition, looked at without reading it.
@@ -54,6 +59,8 @@ struct Window<'a> {
     last_stable_offset: i64,
     end: i64,
     diverging: Option<(i32, i64)>,
+    /// The replica that the consumer had better go to.
+    closer: Option<i32>,
 }
 
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) -> Answer<FetchResponse> {
@@ -61,11 +68,16 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     let max_bytes = request.max_bytes.clamp(0, MAX_BYTES);
     let min_bytes = request.min_bytes.clamp(0, max_bytes);
     let is_read_committed = request.isolation_level == READ_COMMITTED;
+    if !matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+        return Answer::Now(refuse(request, ErrorCode::UNKNOWN_SERVER_ERROR));
+    }
+    let is_replica = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+    let rack = request.rack_id.clone();
     let (context, wanted) = match session::open(core, call, request) {
         Ok(opened) => opened,
         Err(error_code) => return Answer::Now(FetchResponse { error_code, ..Default::default() }),
     };
-    let watched: Vec<PartitionId> = wanted.iter().filter_map(|(key, _)| find(core, key).ok()).collect();
+    let watched: Vec<PartitionId> = wanted.iter().filter_map(|(key, _)| find(core, call, key).ok()).collect();
     let pending = Pending {
         context,
         unknown: wanted.len() - watched.len(),
@@ -73,6 +85,8 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
         min_bytes: u64::try_from(min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(max_bytes).unwrap_or(0),
         is_read_committed,
+        is_replica,
+        rack,
     };
     if max_wait.is_zero() || watched.is_empty() || is_ready(core, call, &pending) {
         return Answer::Now(read(core, call, pending));
@@ -88,10 +102,24 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     Answer::Parked
 }
 
+/// The same error for everything.
+fn refuse(request: FetchRequest, error_code: ErrorCode) -> FetchResponse {
+    let failed = |wanted: FetchPartition| PartitionData {
+        partition_index: wanted.partition,
+        error_code,
+        high_watermark: -1,
+        ..Default::default()
+    };
+    let responses = request.topics.into_iter().map(|FetchTopic { topic, topic_id, partitions }| {
+        FetchableTopicResponse { topic, topic_id, partitions: partitions.into_iter().map(failed).collect() }
+    });
+    FetchResponse { error_code, responses: responses.collect(), ..Default::default() }
+}
+
 /// Looks again at a request that waits.
 pub(crate) fn check(core: &mut Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<Outcome, Pending> {
     // A partition that has gone since ends the wait.
-    let unknown = pending.wanted.iter().filter(|(key, _)| find(core, key).is_err()).count();
+    let unknown = pending.wanted.iter().filter(|(key, _)| find(core, call, key).is_err()).count();
     if !is_expired && unknown <= pending.unknown && !is_ready(core, call, &pending) {
         return Err(pending);
     }
@@ -99,10 +127,11 @@ pub(crate) fn check(core: &mut Core, call: &Call<'_>, pending: Pending, is_expir
     Ok(reply::<FetchRequest>(call, call.version(), &response))
 }
 
-fn find(core: &Core, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
+fn find(core: &Core, call: &Call<'_>, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
+    let view = core.view(call.broker());
     let topic = match &key.topic {
-        TopicRef::Name(name) => core.controller.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
-        TopicRef::Id(id) => core.controller.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
+        TopicRef::Name(name) => view.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
+        TopicRef::Id(id) => view.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
     };
     topic.partition(key.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     Ok(PartitionId { topic: topic.id, index: key.partition })
@@ -112,10 +141,10 @@ fn find(core: &Core, key: &FetchKey) -> Result<PartitionId, ErrorCode> {
 fn is_ready(core: &Core, call: &Call<'_>, pending: &Pending) -> bool {
     let mut bytes = 0u64;
     for (key, wanted) in &pending.wanted {
-        let sight = match find(core, key) {
+        let sight = match find(core, call, key) {
             Err(_) => Sight::Unknown,
-            Ok(id) => match look(core, call, id, wanted, pending.is_read_committed) {
-                Err(_) | Ok(Window { diverging: Some(_), .. }) => Sight::Trouble,
+            Ok(id) => match look(core, call, id, wanted, pending) {
+                Err(_) | Ok(Window { diverging: Some(_), .. } | Window { closer: Some(_), .. }) => Sight::Trouble,
                 Ok(window) => {
                     let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
                     Sight::Bytes(window.log.bytes_between(wanted.fetch_offset, window.end).min(limit))
@@ -137,13 +166,20 @@ fn look<'a>(
     call: &Call<'_>,
     id: PartitionId,
     wanted: &FetchPartition,
-    is_read_committed: bool,
+    pending: &Pending,
 ) -> Result<Window<'a>, ErrorCode> {
+    if pending.is_replica {
+        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    if wanted.partition_max_bytes < 0 {
+        return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, call.version() < 11)?;
     let log = &replica.log;
+    let closer = core.closer_replica(call.broker(), id, wanted.fetch_offset, &pending.rack);
     let mut diverging = None;
-    if wanted.last_fetched_epoch >= 0 {
+    if wanted.last_fetched_epoch >= 0 && closer.is_none() {
         let (epoch, end) = log.end_of_epoch(wanted.last_fetched_epoch).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
         if epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset {
             diverging = Some((epoch, end));
@@ -153,8 +189,8 @@ fn look<'a>(
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
     let (high_watermark, last_stable_offset) = (replica.high_watermark, replica.last_stable_offset());
-    let end = if is_read_committed { last_stable_offset } else { high_watermark };
-    Ok(Window { log, high_watermark, last_stable_offset, end, diverging })
+    let end = if pending.is_read_committed { last_stable_offset } else { high_watermark };
+    Ok(Window { log, high_watermark, last_stable_offset, end, diverging, closer })
 }
 
 /// Reads all partitions in their order, each with what room the ones before it have left.
@@ -163,9 +199,9 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
     let mut is_empty = true;
     let mut answers = Vec::with_capacity(pending.wanted.len());
     let mut unknown = Vec::new();
-    for (key, wanted) in pending.wanted {
-        let id = find(core, &key);
-        let window = id.and_then(|id| look(core, call, id, &wanted, pending.is_read_committed));
+    for (key, wanted) in &pending.wanted {
+        let id = find(core, call, key);
+        let window = id.and_then(|id| look(core, call, id, wanted, &pending));
         let data = match window {
             Err(error_code) => PartitionData {
                 partition_index: key.partition,
@@ -176,13 +212,15 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
             },
             Ok(window) => {
                 let limit = room.min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
-                let records = match window.diverging {
-                    Some(_) => Vec::new(),
+                let records = match window.diverging.is_some() || window.closer.is_some() {
+                    true => Vec::new(),
                     // The first batch of an answer comes whole, or a client with small limits would never see it.
-                    None => window.log.read(wanted.fetch_offset, window.end, limit, is_empty),
+                    false => window.log.read(wanted.fetch_offset, window.end, limit, is_empty),
                 };
                 let records = Records::from_pieces(records);
                 is_empty &= records.is_empty();
+                let aborted =
+                    pending.is_read_committed.then(|| aborted(window.log, wanted.fetch_offset, records.len()));
                 room = room.saturating_sub(records.len());
                 let (epoch, end_offset) = window.diverging.unwrap_or((-1, -1));
                 PartitionData {
@@ -191,14 +229,15 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
                     last_stable_offset: window.last_stable_offset,
                     log_start_offset: window.log.start(),
                     diverging_epoch: EpochEndOffset { epoch, end_offset },
-                    aborted_transactions: pending.is_read_committed.then(Vec::new),
+                    preferred_read_replica: window.closer.unwrap_or(-1),
+                    aborted_transactions: aborted,
                     records: Some(records),
                     ..Default::default()
                 }
             }
         };
         // Kafka answers those that it does not know at the end.
-        if id.is_ok() { answers.push((key, data)) } else { unknown.push((key, data)) }
+        if id.is_ok() { answers.push((key.clone(), data)) } else { unknown.push((key.clone(), data)) }
     }
     answers.append(&mut unknown);
     let session_id = match core.brokers.get_mut(&call.broker()) {
@@ -211,6 +250,16 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
         push(&mut response.responses, key, data);
     }
     response
+}
+
+/// What a reader of committed records has to leave out; nothing, where nothing is read.
+fn aborted(log: &crate::core::Log, offset: i64, bytes: usize) -> Vec<AbortedTransaction> {
+    let found = if bytes == 0 { Vec::new() } else { log.aborted(offset, bytes) };
+    let named = |aborted: crate::core::Aborted| AbortedTransaction {
+        producer_id: aborted.producer_id,
+        first_offset: aborted.first_offset,
+    };
+    found.into_iter().map(named).collect()
 }
 
 /// Puts a partition with its topic, if that is the last one.
@@ -237,10 +286,11 @@ fn name_leader(
     if call.version() < 16 || !moved {
         return;
     }
-    let Some(state) = find(core, key).ok().and_then(|id| core.controller.partition(id)) else { return };
+    let view = core.view(call.broker());
+    let Some(state) = find(core, call, key).ok().and_then(|id| view.partition(id)) else { return };
     data.current_leader = LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch };
     let is_named = endpoints.iter().any(|endpoint| endpoint.node_id == state.leader);
-    if let Some(address) = core.controller.address(state.leader).filter(|_| !is_named) {
+    if let Some(address) = view.address(state.leader).filter(|_| !is_named) {
         endpoints.push(NodeEndpoint {
             node_id: address.id,
             host: address.host.clone(),

@@ -12,6 +12,7 @@ use crate::core::offsets::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
 pub(super) fn handle(
     core: &mut Core,
@@ -20,16 +21,16 @@ pub(super) fn handle(
 ) -> Answer<FindCoordinatorResponse> {
     let FindCoordinatorRequest { key, key_type, coordinator_keys } = request;
     if call.version() >= 4 {
-        let coordinators = coordinator_keys.into_iter().map(|key| find(core, key_type, key)).collect();
+        let coordinators = coordinator_keys.into_iter().map(|key| find(core, call, key_type, key)).collect();
         return Answer::Now(FindCoordinatorResponse { coordinators, ..Default::default() });
     }
-    let Coordinator { node_id, host, port, error_code, error_message, .. } = find(core, key_type, key);
+    let Coordinator { node_id, host, port, error_code, error_message, .. } = find(core, call, key_type, key);
     // Kafka says so in words here, and not where several keys are asked for.
     let error_message = if error_code.is_none() { Some("NONE".to_owned()) } else { error_message };
     Answer::Now(FindCoordinatorResponse { node_id, host, port, error_code, error_message, ..Default::default() })
 }
 
-fn find(core: &mut Core, key_type: i8, key: String) -> Coordinator {
+fn find(core: &mut Core, call: &Call<'_>, key_type: i8, key: String) -> Coordinator {
     let refuse = |key, error_code, message: String| Coordinator {
         key,
         node_id: -1,
@@ -41,6 +42,8 @@ fn find(core: &mut Core, key_type: i8, key: String) -> Coordinator {
     let topic = match key_type {
         GROUP => OFFSETS_TOPIC,
         TRANSACTION => TRANSACTIONS_TOPIC,
+        // Kafka has no words for a share group's key that is none.
+        SHARE if call.version() >= 4 => return refuse(key, ErrorCode::INVALID_REQUEST, String::new()),
         other => return refuse(key, ErrorCode::INVALID_REQUEST, format!("key type {other} has no coordinator here")),
     };
     let unavailable = |key| {
@@ -52,8 +55,9 @@ fn find(core: &mut Core, key_type: i8, key: String) -> Coordinator {
         Ok(false) => return unavailable(key),
         Err(refusal) => return refuse(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, refusal.message),
     }
-    let state = core.partition_for_key(topic, &key).and_then(|id| core.controller.partition(id));
-    match state.and_then(|state| core.controller.address(state.leader)) {
+    let view = core.view(call.broker());
+    let state = core.partition_for_key(topic, &key).and_then(|id| view.partition(id));
+    match state.and_then(|state| view.address(state.leader)) {
         Some(address) => Coordinator {
             node_id: address.id,
             host: address.host.clone(),

@@ -1,6 +1,6 @@
 //! ListOffsets: the ends of a log, or the first record of a time. Pure.
 //!
-//! * v4: leader epochs; v5: OFFSET_NOT_AVAILABLE
+//! * v2: read committed, which ends at the last stable offset; v4: leader epochs; v5: OFFSET_NOT_AVAILABLE
 //! * v7, v8, v9, v11: one special position more each; tiered storage is not there, so two of them have no answer
 
 use std::collections::BTreeSet;
@@ -33,6 +33,9 @@ fn first_version(timestamp: i64) -> Option<i16> {
     }
 }
 
+const READ_UNCOMMITTED: i8 = 0;
+const READ_COMMITTED: i8 = 1;
+
 /// A replica id that asks as a debugger: any replica may answer.
 const DEBUGGER: i32 = -2;
 
@@ -52,14 +55,17 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ListOffsetsReque
             }
         }
     }
-    let topics = request.topics.iter().map(|topic| {
+    let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
+    for topic in &request.topics {
         // What came twice is refused once.
         let once = |wanted: &&ListOffsetsPartition| seen.remove(&(topic.name.as_str(), wanted.partition_index));
         let partitions = topic.partitions.iter().filter(once).map(|wanted| {
             let found = if twice.contains(&(topic.name.as_str(), wanted.partition_index)) {
                 Err(ErrorCode::INVALID_REQUEST)
+            } else if !matches!(request.isolation_level, READ_UNCOMMITTED | READ_COMMITTED) {
+                Err(ErrorCode::UNKNOWN_SERVER_ERROR)
             } else {
-                find(core, call, &topic.name, wanted, leader_only)
+                find(core, call, &topic.name, wanted, request.isolation_level, leader_only)
             };
             let (error_code, (timestamp, offset, leader_epoch)) = match found {
                 Ok(position) => (ErrorCode::NONE, position),
@@ -68,9 +74,14 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ListOffsetsReque
             let partition_index = wanted.partition_index;
             ListOffsetsPartitionResponse { partition_index, error_code, timestamp, offset, leader_epoch }
         });
-        ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
-    });
-    Answer::Now(ListOffsetsResponse { topics: topics.collect(), ..Default::default() })
+        match topics.iter_mut().find(|earlier| earlier.name == topic.name) {
+            Some(earlier) => earlier.partitions.extend(partitions),
+            None => {
+                topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() })
+            }
+        }
+    }
+    Answer::Now(ListOffsetsResponse { topics, ..Default::default() })
 }
 
 fn find(
@@ -78,17 +89,20 @@ fn find(
     call: &Call<'_>,
     topic: &str,
     wanted: &ListOffsetsPartition,
+    isolation_level: i8,
     leader_only: bool,
 ) -> Result<Position, ErrorCode> {
     if first_version(wanted.timestamp).is_none_or(|first| call.version() < first) {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
-    let id = core.partition_id(topic, wanted.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let id = core
+        .view(call.broker())
+        .partition_id(topic, wanted.partition_index)
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, leader_only)?;
     let log = &replica.log;
-    // Without transactions both isolation levels end at the high watermark.
-    let end = replica.last_stable_offset();
+    let end = if isolation_level == READ_COMMITTED { replica.last_stable_offset() } else { replica.high_watermark };
     // A leader that has not caught up with its own election yet does not know how far its records will hold.
     let is_unsure = end < log.latest_epoch_start();
     let unsure = match call.version() {

@@ -5,6 +5,8 @@
 //! * v8: authorized operations: all, as there is no authorizer
 //! * v10: topic ids; v12: topics may be asked for by id
 
+use std::collections::BTreeSet;
+
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -13,7 +15,7 @@ use milena_protocol::messages::metadata::{
 
 use super::{Answer, Call};
 use crate::core::Core;
-use crate::core::controller::{Layout, TopicState, is_internal};
+use crate::core::controller::{Controller, Layout, TopicState, is_internal};
 
 /// Bits of the ACL operations that exist for a topic, and for the cluster.
 const TOPIC_OPERATIONS: i32 = 3576;
@@ -24,16 +26,25 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
         None => true,
         Some(topics) => call.version() == 0 && topics.is_empty(),
     };
-    let by_id_too_early = |topic: &MetadataRequestTopic| topic.name.is_none() && call.version() < 12;
-    if request.topics.iter().flatten().any(by_id_too_early) {
-        return Answer::Close;
+    if let Some(error_code) = refuse(call, &request) {
+        let failed = |topic: MetadataRequestTopic| MetadataResponseTopic {
+            error_code,
+            name: Some(topic.name.unwrap_or_default()),
+            topic_id: topic.topic_id,
+            ..Default::default()
+        };
+        let topics = request.topics.into_iter().flatten().map(failed).collect();
+        return Answer::Now(MetadataResponse { topics, ..Default::default() });
     }
     let mut topics: Vec<MetadataResponseTopic> = if all {
-        core.controller.topics().map(|topic| describe(core, topic)).collect()
+        let view = core.view(call.broker());
+        view.topics().filter(|topic| !core.hides(call.broker(), topic)).map(|topic| describe(view, topic)).collect()
     } else {
-        let wanted = request.topics.unwrap_or_default();
+        let wanted = distinct(request.topics.unwrap_or_default());
         wanted.into_iter().map(|topic| find(core, call, topic, request.allow_auto_topic_creation)).collect()
     };
+    // Kafka puts those that it knows first.
+    topics.sort_by_key(|topic| topic.topic_id.is_zero() || topic.error_code == ErrorCode::UNKNOWN_TOPIC_ID);
     if request.include_topic_authorized_operations {
         for topic in &mut topics {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
@@ -45,10 +56,11 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
         port: i32::from(address.port),
         rack: address.rack.clone(),
     };
+    let view = core.view(call.broker());
     let mut response = MetadataResponse {
-        brokers: core.controller.live_brokers().map(broker).collect(),
+        brokers: view.live_brokers().map(broker).collect(),
         cluster_id: Some(core.settings.cluster_id.clone()),
-        controller_id: core.controller.active_controller(),
+        controller_id: view.active_controller(),
         topics,
         ..Default::default()
     };
@@ -58,10 +70,36 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
     Answer::Now(response)
 }
 
+/// What Kafka does not answer at all.
+fn refuse(call: &Call<'_>, request: &MetadataRequest) -> Option<ErrorCode> {
+    let mut wanted = request.topics.iter().flatten();
+    match call.version() {
+        ..12 => {
+            wanted.any(|topic| topic.name.is_none() || !topic.topic_id.is_zero()).then_some(ErrorCode::INVALID_REQUEST)
+        }
+        _ => wanted
+            .any(|topic| topic.name.is_none() && topic.topic_id.is_zero())
+            .then_some(ErrorCode::UNKNOWN_SERVER_ERROR),
+    }
+}
+
+/// Each once. If one has an id, those without do not count.
+fn distinct(mut wanted: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    if wanted.iter().any(|topic| !topic.topic_id.is_zero()) {
+        wanted.retain(|topic| !topic.topic_id.is_zero());
+        wanted.iter_mut().for_each(|topic| topic.name = None);
+    }
+    let mut seen = BTreeSet::new();
+    wanted.retain(|topic| seen.insert((topic.topic_id, topic.name.clone())));
+    wanted
+}
+
 fn find(core: &mut Core, call: &Call<'_>, wanted: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+    let view = core.view(call.broker());
+    let is_shown = |topic: &&TopicState| !core.hides(call.broker(), topic);
     let Some(name) = wanted.name else {
-        return match core.controller.topic_by_id(wanted.topic_id) {
-            Some(topic) => describe(core, topic),
+        return match view.topic_by_id(wanted.topic_id).filter(is_shown) {
+            Some(topic) => describe(view, topic),
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UNKNOWN_TOPIC_ID,
                 name: None,
@@ -70,8 +108,8 @@ fn find(core: &mut Core, call: &Call<'_>, wanted: MetadataRequestTopic, may_crea
             },
         };
     };
-    if let Some(topic) = core.controller.topic(&name) {
-        return describe(core, topic);
+    if let Some(topic) = view.topic(&name).filter(is_shown) {
+        return describe(view, topic);
     }
     let error_code = create(core, &name, may_create || call.version() < 4);
     MetadataResponseTopic { error_code, is_internal: is_internal(&name), name: Some(name), ..Default::default() }
@@ -96,12 +134,12 @@ fn create(core: &mut Core, name: &str, may_create: bool) -> ErrorCode {
     };
     match created {
         Err(refusal) if refusal.code == ErrorCode::INVALID_TOPIC_EXCEPTION => refusal.code,
-        Err(refusal) if may_create => refusal.code,
+        Err(refusal) if may_create && refusal.code != ErrorCode::TOPIC_ALREADY_EXISTS => refusal.code,
         _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     }
 }
 
-fn describe(core: &Core, topic: &TopicState) -> MetadataResponseTopic {
+fn describe(view: &Controller, topic: &TopicState) -> MetadataResponseTopic {
     let partitions = topic.partition_ids().map(|(id, state)| MetadataResponsePartition {
         error_code: if state.leader == -1 { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
         partition_index: id.index,
@@ -109,8 +147,8 @@ fn describe(core: &Core, topic: &TopicState) -> MetadataResponseTopic {
         leader_epoch: state.leader_epoch,
         replica_nodes: state.replicas.clone(),
         // The last in-sync replica of a partition without leader is eligible, but not listed (KIP-966).
-        isr_nodes: state.isr.iter().copied().filter(|replica| core.is_up(*replica)).collect(),
-        offline_replicas: state.replicas.iter().copied().filter(|replica| !core.is_up(*replica)).collect(),
+        isr_nodes: state.isr.iter().copied().filter(|replica| view.is_active(*replica)).collect(),
+        offline_replicas: state.replicas.iter().copied().filter(|replica| !view.is_active(*replica)).collect(),
     });
     MetadataResponseTopic {
         name: Some(topic.name.clone()),

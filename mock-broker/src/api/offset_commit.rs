@@ -3,17 +3,19 @@
 //! * v6: leader epochs; v7: static members; v10: topic ids
 //! * members commit in their generation, simple consumers (no generation, no member) while the group has no members
 
-use milena_protocol::ErrorCode;
 use milena_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
+use milena_protocol::messages::txn_offset_commit::TxnOffsetCommitRequest;
 use milena_protocol::primitives::Uuid;
+use milena_protocol::{ApiKey, ErrorCode};
 
-use super::{Answer, Call, reply};
+use super::{Answer, Call, reply, txn_offset_commit};
 use crate::core::controller::PartitionId;
 use crate::core::offsets::{COMMIT_TIMEOUT, CommittedOffset, OffsetKey};
 use crate::core::parked::{Parked, Wait};
+use crate::core::transactions::{Identity, Joining};
 use crate::core::{Core, Outcome};
 
 /// `offset.metadata.max.bytes`.
@@ -31,14 +33,39 @@ pub(crate) struct Pending {
     end: i64,
 }
 
+/// Who commits.
+#[derive(Debug)]
+pub(super) enum Writer {
+    Consumer,
+    /// The offsets count when the transaction commits.
+    Transaction {
+        id: String,
+        identity: Identity,
+    },
+}
+
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetCommitRequest) -> Answer<OffsetCommitResponse> {
-    let refusal = refuse(core, call, &request).err();
+    commit(core, call, request, &Writer::Consumer)
+}
+
+pub(super) fn commit(
+    core: &mut Core,
+    call: &Call<'_>,
+    request: OffsetCommitRequest,
+    writer: &Writer,
+) -> Answer<OffsetCommitResponse> {
+    let (by_id, transaction) = match writer {
+        Writer::Consumer => (call.version() >= 10, None),
+        Writer::Transaction { identity, .. } => (call.version() >= 6, Some(*identity)),
+    };
+    let refusal = refuse(core, call, &request, writer).err();
     let mut response = OffsetCommitResponse::default();
     let mut offsets = Vec::new();
     let mut written = Vec::new();
     let now_ms = core.wall_ms(call.now);
-    for (topic_at, topic) in request.topics.into_iter().enumerate() {
-        let by_id = call.version() >= 10;
+    // Kafka does not answer for a topic of which no partition was named.
+    for topic in request.topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let topic_at = response.topics.len();
         let known =
             if by_id { core.controller.topic_by_id(topic.topic_id) } else { core.controller.topic(&topic.name) };
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -64,7 +91,8 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetCommitRequ
     }
     let coordinator = core.offsets_at(call.broker(), &request.group_id).map(|(id, _)| id);
     let (false, Ok(id)) = (offsets.is_empty(), coordinator) else { return Answer::Now(response) };
-    let pending = match core.write_offsets(call.now, call.broker(), id, &offsets) {
+    core.create_simple_group(call.broker(), id, &request.group_id);
+    let pending = match core.write_offsets(call.now, call.broker(), id, transaction, &offsets) {
         Ok(appended) => {
             let (leader_epoch, end) = (appended.leader_epoch, appended.last_offset + 1);
             Pending { response, written, id, leader_epoch, end }
@@ -90,17 +118,31 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetCommitRequ
 /// Looks again at a request that waits.
 pub(crate) fn check(core: &Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<Outcome, Pending> {
     let response = progress(core, call, pending, is_expired)?;
+    if call.header.api_key == ApiKey::TXN_OFFSET_COMMIT {
+        let response = txn_offset_commit::answer(response);
+        return Ok(reply::<TxnOffsetCommitRequest>(call, call.version(), &response));
+    }
     Ok(reply::<OffsetCommitRequest>(call, call.version(), &response))
 }
 
 /// Whether this broker and this group take commits from this client.
-fn refuse(core: &mut Core, call: &Call<'_>, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
-    core.check_coordinator(call.broker(), &request.group_id)?;
-    if let Some(checked) = core.check_commit(call.now, call.broker(), request) {
+fn refuse(core: &mut Core, call: &Call<'_>, request: &OffsetCommitRequest, writer: &Writer) -> Result<(), ErrorCode> {
+    let group = &request.group_id;
+    if matches!(writer, Writer::Transaction { .. }) && group.is_empty() {
+        return Err(ErrorCode::INVALID_GROUP_ID);
+    }
+    let id = core.check_coordinator(call.broker(), group)?;
+    if let Writer::Transaction { id: transactional_id, identity } = writer {
+        let joining = if call.version() >= 5 { Joining::Add } else { Joining::Verify };
+        let joined = core.join_transaction(call.now, call.broker(), transactional_id, *identity, id, joining);
+        joined.map_err(|code| txn_offset_commit::translate(call.version(), code))?;
+    }
+    let is_transactional = matches!(writer, Writer::Transaction { .. });
+    if let Some(checked) = core.check_commit(call.now, call.broker(), request, is_transactional) {
         return checked;
     }
-    let (_, offsets) = core.offsets_at(call.broker(), &request.group_id)?;
-    let group_exists = offsets.of_group(&request.group_id).is_some();
+    let (_, offsets) = core.offsets_at(call.broker(), group)?;
+    let group_exists = offsets.of_group(group).is_some();
     match request.generation_id_or_member_epoch {
         ..0 => Ok(()),
         _ if group_exists => Err(ErrorCode::UNKNOWN_MEMBER_ID),
@@ -121,6 +163,7 @@ fn committed(wanted: OffsetCommitRequestPartition, topic_id: Uuid, now_ms: i64) 
         metadata: wanted.committed_metadata.unwrap_or_default(),
         commit_timestamp: now_ms,
         topic_id,
+        written_at: -1,
     }
 }
 

@@ -1,7 +1,7 @@
 //! OffsetFetch: what a group has committed. Pure.
 //!
 //! * v2: null topics mean all, and an error for the whole group; v5: leader epochs
-//! * v7: waiting for transactions (there are none); v8: several groups; v10: topic ids
+//! * v7: what a transaction may still change is UNSTABLE_OFFSET_COMMIT; v8: several groups; v10: topic ids
 //! * nothing committed is offset -1, not an error
 
 use milena_protocol::ErrorCode;
@@ -18,7 +18,7 @@ use crate::core::offsets::CommittedOffset;
 
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetFetchRequest) -> Answer<OffsetFetchResponse> {
     if call.version() >= 8 {
-        let groups = request.groups.into_iter().map(|group| of_group(core, call, group));
+        let groups = request.groups.into_iter().map(|group| of_group(core, call, group, request.require_stable));
         return Answer::Now(OffsetFetchResponse { groups: groups.collect(), ..Default::default() });
     }
     // The older layout is the newer one with one group.
@@ -28,7 +28,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: OffsetFetchReque
         ..Default::default()
     };
     let asked = group.topics.clone().unwrap_or_default();
-    let OffsetFetchResponseGroup { topics, error_code, .. } = of_group(core, call, group);
+    let OffsetFetchResponseGroup { topics, error_code, .. } = of_group(core, call, group, request.require_stable);
     let topics = match error_code {
         // Version 1 has no other place for the error.
         code if !code.is_none() && call.version() == 1 => asked.into_iter().map(|topic| refused(topic, code)).collect(),
@@ -54,14 +54,27 @@ fn older(topic: OffsetFetchResponseTopics) -> OffsetFetchResponseTopic {
     OffsetFetchResponseTopic { name: topic.name, partitions: partitions.collect() }
 }
 
-fn of_group(core: &Core, call: &Call<'_>, group: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn of_group(
+    core: &Core,
+    call: &Call<'_>,
+    group: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
     let group_id = group.group_id;
-    let offsets = match core.offsets_at(call.broker(), &group_id) {
-        Ok((_, offsets)) => offsets.of_group(&group_id),
+    let all = match core.offsets_at(call.broker(), &group_id) {
+        Ok((_, offsets)) => offsets,
         Err(error_code) => return OffsetFetchResponseGroup { group_id, error_code, ..Default::default() },
     };
-    let of_partition =
-        |topic: &str, index: i32| answer(index, offsets.and_then(|offsets| offsets.get(&(topic.to_owned(), index))));
+    let offsets = all.of_group(&group_id);
+    let of_partition = |topic: &str, index: i32| {
+        if require_stable && all.is_pending(&group_id, topic, index) {
+            return OffsetFetchResponsePartitions {
+                error_code: ErrorCode::UNSTABLE_OFFSET_COMMIT,
+                ..answer(index, None)
+            };
+        }
+        answer(index, all.get(&group_id, topic, index))
+    };
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
     match group.topics {
         Some(wanted) => topics.extend(wanted.into_iter().map(|wanted| {
@@ -75,8 +88,8 @@ fn of_group(core: &Core, call: &Call<'_>, group: OffsetFetchRequestGroup) -> Off
             OffsetFetchResponseTopics { name, topic_id: wanted.topic_id, partitions }
         })),
         None => {
-            for ((name, index), committed) in offsets.into_iter().flatten() {
-                let partition = answer(*index, Some(committed));
+            for (name, index) in offsets.into_iter().flat_map(|offsets| offsets.keys()) {
+                let partition = of_partition(name, *index);
                 match topics.last_mut().filter(|topic| topic.name == *name) {
                     Some(topic) => topic.partitions.push(partition),
                     None => topics.push(OffsetFetchResponseTopics {

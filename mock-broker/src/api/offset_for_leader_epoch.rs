@@ -35,7 +35,8 @@ fn find(
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<Option<(i32, i64)>, ErrorCode> {
-    let id = core.partition_id(topic, wanted.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let id =
+        core.view(call.broker()).partition_id(topic, wanted.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, true)?;
     Ok(replica.log.end_of_epoch(wanted.leader_epoch))

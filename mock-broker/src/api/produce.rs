@@ -11,30 +11,20 @@ use milena_protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
     ProduceRequest, ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
+use milena_protocol::records::BatchHeader;
 
 use super::{Answer, Call, reply};
-use crate::core::append::{Rejection, single_batch};
+use crate::core::append::{Rejection, Stage, single_batch};
 use crate::core::controller::{PartitionId, Refusal, is_internal};
 use crate::core::parked::{Parked, Wait};
+use crate::core::transactions::{Identity, Joining};
 use crate::core::{Core, Outcome};
 
 /// What holds for all batches of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Terms {
     acks: i16,
-    is_transactional: bool,
-}
-
-impl Terms {
-    /// Transactions are not served: no partition is ever part of one.
-    fn refuse_transaction(self) -> Refusal {
-        if self.is_transactional {
-            Refusal::new(ErrorCode::INVALID_TXN_STATE, "the partition was not added to the transaction")
-        } else {
-            let message = "a transactional batch came without a transactional id";
-            Refusal::new(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message)
-        }
-    }
+    transactional_id: Option<String>,
 }
 
 /// A batch that is written, and waits for the followers.
@@ -57,14 +47,15 @@ pub(crate) struct Pending {
 
 pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) -> Answer<ProduceResponse> {
     let ProduceRequest { acks, timeout_ms, topic_data, transactional_id } = request;
-    let terms = Terms { acks, is_transactional: transactional_id.is_some() };
+    let terms = Terms { acks, transactional_id };
     let mut pending = Pending { response: ProduceResponse::default(), waiting: Vec::new() };
-    for (topic_at, topic) in topic_data.into_iter().enumerate() {
+    for (topic_at, topic) in each_topic_once(topic_data).into_iter().enumerate() {
         let TopicProduceData { name, topic_id, partition_data } = topic;
+        let view = core.view(call.broker());
         let known = if call.version() >= 13 {
-            core.controller.topic_by_id(topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+            view.topic_by_id(topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
-            core.controller.topic(&name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            view.topic(&name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
         let known = known.map(|topic| (topic.id, topic.name.clone(), topic.partitions.len()));
         let mut partition_responses = Vec::with_capacity(partition_data.len());
@@ -79,7 +70,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
                 }
             });
             let (answer, waiting) = match id {
-                Ok(id) => append(core, call, id, data, terms, (topic_at, partition_at)),
+                Ok(id) => append(core, call, id, data, &terms, (topic_at, partition_at)),
                 Err(error_code) => (failed(index, error_code), None),
             };
             partition_responses.push(answer);
@@ -106,6 +97,20 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ProduceRequest) 
     };
     core.park(call.ticket, parked);
     Answer::Parked
+}
+
+/// The partitions of a topic that is named twice are those of both.
+fn each_topic_once(topics: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    let mut once: Vec<TopicProduceData> = Vec::with_capacity(topics.len());
+    let mut places = BTreeMap::new();
+    for topic in topics {
+        let place = *places.entry((topic.topic_id, topic.name.clone())).or_insert(once.len());
+        match once.get_mut(place) {
+            Some(earlier) => earlier.partition_data.extend(topic.partition_data),
+            None => once.push(topic),
+        }
+    }
+    once
 }
 
 /// Of a partition that is named twice only the last batch counts, as on a real Kafka: what came before is gone without a word.
@@ -137,18 +142,18 @@ fn append(
     call: &Call<'_>,
     id: PartitionId,
     data: PartitionProduceData,
-    terms: Terms,
+    terms: &Terms,
     (topic_at, partition_at): (usize, usize),
 ) -> (PartitionProduceResponse, Option<Unacknowledged>) {
     let index = id.index;
     let acks = terms.acks;
-    let appended = single_batch(data.records, call.version()).and_then(|batch| match acks {
-        _ if batch.header().attributes.is_transactional() => Err(terms.refuse_transaction().into()),
-        -1..=1 => core.append(call.now, call.broker(), id, batch, acks),
-        _ => {
+    let appended = single_batch(data.records, call.version()).and_then(|batch| {
+        if !(-1..=1).contains(&acks) {
             let message = format!("acks {acks} is none of -1, 0 and 1");
-            Err(Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message).into())
+            return Err(Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message).into());
         }
+        join_transaction(core, call, id, batch.header(), terms)?;
+        core.append(call.now, call.broker(), id, batch, acks)
     });
     match appended {
         Ok(appended) => {
@@ -168,22 +173,89 @@ fn append(
             };
             (answer, (acks == -1).then_some(waiting))
         }
-        Err(Rejection { refusal, records, log_start_offset }) => {
+        Err(Rejection { refusal, records, stage }) => {
+            let replica = core.brokers.get(&call.broker()).and_then(|broker| broker.replicas.get(&id));
+            let log_start_offset = match refusal.code {
+                // Kafka leaves it out of these.
+                ErrorCode::NOT_LEADER_OR_FOLLOWER
+                | ErrorCode::CORRUPT_MESSAGE
+                | ErrorCode::MESSAGE_TOO_LARGE
+                | ErrorCode::RECORD_LIST_TOO_LARGE => -1,
+                _ if stage != Stage::Log => -1,
+                _ => replica.map_or(-1, |replica| replica.log.start()),
+            };
             let (topic, code) = (id.topic, refusal.code);
             tracing::debug!(%topic, index, %code, reason = refusal.message, "a batch is refused");
             let blame = |(batch_index, message)| BatchIndexAndErrorMessage {
                 batch_index,
                 batch_index_error_message: Some(message),
             };
+            // What Kafka has words for.
+            let has_words = match stage {
+                Stage::Bytes => true,
+                Stage::Request => false,
+                Stage::Transaction => {
+                    matches!(refusal.code, ErrorCode::INVALID_TXN_STATE | ErrorCode::NOT_ENOUGH_REPLICAS)
+                }
+                Stage::Log => !records.is_empty(),
+            };
             let answer = PartitionProduceResponse {
                 log_start_offset,
-                // Kafka has words for the records only.
-                error_message: (!records.is_empty()).then_some(refusal.message),
+                error_message: has_words.then_some(refusal.message),
                 record_errors: records.into_iter().map(blame).collect(),
                 ..failed(index, refusal.code)
             };
             (answer, None)
         }
+    }
+}
+
+/// Makes sure that the coordinator of its transaction knows of a batch before it is written (KIP-890).
+fn join_transaction(
+    core: &mut Core,
+    call: &Call<'_>,
+    id: PartitionId,
+    batch: &BatchHeader,
+    terms: &Terms,
+) -> Result<(), Rejection> {
+    let refuse = |code, message: String| Rejection { stage: Stage::Transaction, ..Refusal::new(code, message).into() };
+    if !batch.attributes.is_transactional() {
+        return Ok(());
+    }
+    let Some(transactional_id) = &terms.transactional_id else {
+        let message = "a transactional batch came without a transactional id".to_owned();
+        return Err(refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message));
+    };
+    if batch.producer_id < 0 {
+        return Ok(());
+    }
+    let replica = core.brokers.get_mut(&call.broker()).and_then(|broker| broker.replicas.get_mut(&id));
+    let Some(replica) = replica.filter(|replica| replica.role.leader == call.broker()) else {
+        let message = format!("broker {} is not the leader", call.broker());
+        return Err(refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER, message));
+    };
+    let identity = Identity { producer_id: batch.producer_id, epoch: batch.producer_epoch };
+    if replica.has_open_transaction(identity.producer_id, identity.epoch) {
+        return Ok(());
+    }
+    let joining = if call.version() >= 12 { Joining::Add } else { Joining::Verify };
+    replica.producers.attempt(batch, joining);
+    core.join_transaction(call.now, call.broker(), transactional_id, identity, id, joining).map_err(|code| {
+        let message = format!("the coordinator of transactional id {transactional_id} answers {code}");
+        refuse(translate(call.version(), code), message)
+    })
+}
+
+/// Which errors of a transaction's coordinator the versions of this request know, and repeat.
+fn translate(version: i16, code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::TRANSACTION_ABORTABLE if version < 11 => ErrorCode::INVALID_TXN_STATE,
+        ErrorCode::CONCURRENT_TRANSACTIONS if version < 12 => ErrorCode::NOT_ENOUGH_REPLICAS,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => {
+            ErrorCode::NOT_ENOUGH_REPLICAS
+        }
+        code => code,
     }
 }
 
@@ -217,7 +289,7 @@ fn judge(core: &Core, broker: i32, batch: &Unacknowledged) -> Option<ErrorCode> 
     if replica.high_watermark < batch.end {
         return None;
     }
-    let enough = replica.role.isr.len() >= core.controller.min_insync(batch.id);
+    let enough = replica.role.isr.len() >= core.view(broker).min_insync(batch.id);
     Some(if enough { ErrorCode::NONE } else { ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND })
 }
 
@@ -226,19 +298,16 @@ fn name_leaders(core: &Core, call: &Call<'_>, response: &mut ProduceResponse) {
     if call.version() < 10 {
         return;
     }
+    let view = core.view(call.broker());
     for topic in &mut response.responses {
-        let known = if call.version() >= 13 {
-            core.controller.topic_by_id(topic.topic_id)
-        } else {
-            core.controller.topic(&topic.name)
-        };
+        let known = if call.version() >= 13 { view.topic_by_id(topic.topic_id) } else { view.topic(&topic.name) };
         let Some(known) = known else { continue };
         let moved = |answer: &&mut PartitionProduceResponse| answer.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER;
         for answer in topic.partition_responses.iter_mut().filter(moved) {
             let Some(state) = known.partition(answer.index) else { continue };
             answer.current_leader = LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch };
             let is_named = response.node_endpoints.iter().any(|endpoint| endpoint.node_id == state.leader);
-            if let Some(address) = core.controller.address(state.leader).filter(|_| !is_named) {
+            if let Some(address) = view.address(state.leader).filter(|_| !is_named) {
                 response.node_endpoints.push(NodeEndpoint {
                     node_id: address.id,
                     host: address.host.clone(),

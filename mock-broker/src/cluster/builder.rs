@@ -11,13 +11,12 @@ use milena_protocol::primitives::Uuid;
 use tokio::net::TcpListener;
 
 use super::{MockCluster, Topic};
-use crate::core::{BrokerAddress, GroupSettings, Settings};
+use crate::core::{BrokerAddress, GroupSettings, LogSettings, ReplicationSettings, Settings, TransactionSettings};
+use crate::journal::{self, Journal};
 use crate::pipe::PipeOptions;
 use crate::random::Random;
-use crate::server::{Door, Shared, listen};
+use crate::server::{Door, PORT_IN_MEMORY, Shared, listen};
 
-/// The port of every broker of a cluster in memory, where only hosts differ.
-const PORT_IN_MEMORY: u16 = 9092;
 /// 2026-01-01T00:00:00Z: a cluster in memory starts at the same wall-clock time in every run.
 const WALL_START_IN_MEMORY: i64 = 1_767_225_600_000;
 /// Kafka's default, so that groups have the coordinators' partitions that they have there.
@@ -39,6 +38,11 @@ pub struct MockClusterBuilder {
     ports: Vec<u16>,
     pipe_options: PipeOptions,
     groups: GroupSettings,
+    transactions: TransactionSettings,
+    replication: ReplicationSettings,
+    racks: Vec<String>,
+    journal_bytes: usize,
+    logs: LogSettings,
 }
 
 impl Default for MockClusterBuilder {
@@ -52,11 +56,12 @@ impl Default for MockClusterBuilder {
             host: Ipv4Addr::LOCALHOST,
             ports: Vec::new(),
             pipe_options: PipeOptions::default(),
-            groups: GroupSettings {
-                min_session_timeout: Duration::from_secs(6),
-                max_session_timeout: Duration::from_secs(30 * 60),
-                initial_rebalance_delay: Duration::ZERO,
-            },
+            groups: GroupSettings::default(),
+            transactions: TransactionSettings::default(),
+            replication: ReplicationSettings::default(),
+            racks: Vec::new(),
+            journal_bytes: journal::DEFAULT_BYTES,
+            logs: LogSettings::default(),
         }
     }
 }
@@ -134,6 +139,91 @@ impl MockClusterBuilder {
         self
     }
 
+    /// The longest time that a producer may take for a transaction (`transaction.max.timeout.ms`). Default: 15 minutes, as in Kafka.
+    pub fn transaction_max_timeout(mut self, time: Duration) -> Self {
+        self.transactions.max_timeout = time;
+        self
+    }
+
+    /// The level of the feature `transaction.version`, 0 to 2. At 2 producers that know how take a new epoch for each
+    /// transaction and need not announce partitions (KIP-890); below they announce them. Default: 2, as in Kafka 4.
+    pub fn transaction_version(mut self, level: i16) -> Self {
+        self.transactions.version = level;
+        self
+    }
+
+    /// How many members a group may have (`group.max.size`); who comes then is answered `GROUP_MAX_SIZE_REACHED`. Default: no
+    /// limit, as in Kafka.
+    pub fn group_max_size(mut self, members: usize) -> Self {
+        self.groups.max_size = members;
+        self
+    }
+
+    /// How long committed offsets are kept when nobody needs them (`offsets.retention.minutes`, KIP-211): after a group has lost
+    /// its last member, after the commit if nobody ever joined, and after the last commit of a topic that no member wants any
+    /// more. Default: 7 days, as in Kafka.
+    pub fn offsets_retention(mut self, time: Duration) -> Self {
+        self.groups.offsets_retention = time;
+        self
+    }
+
+    /// How often coordinators look for such offsets, and for groups that have neither members nor offsets
+    /// (`offsets.retention.check.interval.ms`). Default: 10 minutes, as in Kafka.
+    pub fn offsets_retention_check_interval(mut self, time: Duration) -> Self {
+        self.groups.offsets_retention_check_interval = time;
+        self
+    }
+
+    /// The racks that brokers are in (`broker.rack`): the first broker in the first one, and so on, over and over. The replicas
+    /// of a partition are spread over them. Default: no broker has a rack.
+    pub fn racks<R: Into<String>>(mut self, racks: impl IntoIterator<Item = R>) -> Self {
+        self.racks = racks.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Whether a leader sends consumers that say where they are (`client.rack`) to an in-sync follower there (KIP-392), as with
+    /// `replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector`. Default: no, as in Kafka.
+    pub fn rack_aware_reads(mut self, aware: bool) -> Self {
+        self.replication.is_rack_aware = aware;
+        self
+    }
+
+    /// For how long a follower may lack records before its leader no longer counts it as in sync (`replica.lag.time.max.ms`).
+    /// Only a follower that is held, frozen or cut off lacks any. Default: 30 s, as in Kafka.
+    pub fn replica_lag_time_max(mut self, time: Duration) -> Self {
+        self.replication.lag_time_max = time;
+        self
+    }
+
+    /// After how long the controller no longer counts on a broker that is frozen or cut off, and lets others lead
+    /// (`broker.session.timeout.ms`). A crash is noticed at once. Default: 9 s, as in Kafka.
+    pub fn broker_session_timeout(mut self, time: Duration) -> Self {
+        self.replication.session_timeout = time;
+        self
+    }
+
+    /// How often logs are looked through for what `retention.ms` and `retention.bytes` let go
+    /// (`log.retention.check.interval.ms`). Default: 5 minutes, as in Kafka.
+    pub fn log_retention_check_interval(mut self, time: Duration) -> Self {
+        self.logs.retention_check_interval = time;
+        self
+    }
+
+    /// How often the logs of topics with `cleanup.policy=compact` are looked through for what to compact
+    /// (`log.cleaner.backoff.ms`). Default: 15 s, as in Kafka.
+    pub fn log_cleaner_backoff(mut self, time: Duration) -> Self {
+        self.logs.cleaner_backoff = time;
+        self
+    }
+
+    /// How many bytes of records the cluster keeps, counted as they were written, replicas not counted. When it has an eighth
+    /// more, the largest partitions give up their oldest records, and their logs start later, as after a DeleteRecords. Kafka
+    /// has no such limit: its disks have. Default: 256 MiB.
+    pub fn retained_bytes(mut self, bytes: u64) -> Self {
+        self.logs.retained_bytes = bytes;
+        self
+    }
+
     /// Bytes that are written to a pipe arrive after a random time in this range, in order. Default: at once.
     pub fn pipe_latency(mut self, latency: Range<Duration>) -> Self {
         self.pipe_options.latency = latency;
@@ -143,6 +233,12 @@ impl MockClusterBuilder {
     /// Reads and writes on a pipe move a random number of bytes, at most so many. Default: as many as there are.
     pub fn pipe_pieces(mut self, largest: usize) -> Self {
         self.pipe_options.largest_piece = Some(largest);
+        self
+    }
+
+    /// How much the [`Journal`](crate::Journal) remembers; 0 is nothing. Default: 64 MiB.
+    pub fn journal_bytes(mut self, most: usize) -> Self {
+        self.journal_bytes = most;
         self
     }
 
@@ -171,7 +267,8 @@ impl MockClusterBuilder {
             let port = self.ports.get(index).copied().unwrap_or(0);
             let listener = self.listen(broker_id(index), port)?;
             let port = listener.local_addr()?.port();
-            addresses.push(BrokerAddress { id: broker_id(index), host: self.host.to_string(), port, rack: None });
+            let (host, rack) = (self.host.to_string(), self.rack(index));
+            addresses.push(BrokerAddress { id: broker_id(index), host, port, rack });
             listeners.push(Some(listener));
         }
         let wall = wall_clock();
@@ -187,12 +284,16 @@ impl MockClusterBuilder {
     pub fn start_in_memory(self) -> MockCluster {
         let address = |index| {
             let id = broker_id(index);
-            BrokerAddress { id, host: format!("b{id}"), port: PORT_IN_MEMORY, rack: None }
+            BrokerAddress { id, host: format!("b{id}"), port: PORT_IN_MEMORY, rack: self.rack(index) }
         };
         let addresses = (0..self.brokers).map(address).collect();
         let listeners = (0..self.brokers).map(|_| None).collect();
         let started = self.check().and_then(|()| self.run(addresses, listeners, WALL_START_IN_MEMORY));
         started.unwrap_or_else(|error| panic!("cannot start the mock cluster: {error}"))
+    }
+
+    fn rack(&self, index: usize) -> Option<String> {
+        self.racks.get(index.checked_rem(self.racks.len())?).cloned()
     }
 
     fn check(&self) -> io::Result<()> {
@@ -205,11 +306,23 @@ impl MockClusterBuilder {
                 self.min_insync, self.brokers
             )));
         }
+        if !(0..=2).contains(&self.transactions.version) {
+            return Err(invalid(format!("transaction.version {} is none of 0, 1 and 2", self.transactions.version)));
+        }
         let GroupSettings { min_session_timeout, max_session_timeout, .. } = self.groups;
         if min_session_timeout > max_session_timeout {
             return Err(invalid(format!(
                 "group.min.session.timeout.ms {min_session_timeout:?} is above group.max.session.timeout.ms {max_session_timeout:?}"
             )));
+        }
+        for (name, time) in [
+            ("log.retention.check.interval.ms", self.logs.retention_check_interval),
+            ("log.cleaner.backoff.ms", self.logs.cleaner_backoff),
+            ("offsets.retention.check.interval.ms", self.groups.offsets_retention_check_interval),
+        ] {
+            if time < Duration::from_millis(1) {
+                return Err(invalid(format!("{name} is {time:?}: it cannot be shorter than 1 ms")));
+            }
         }
         Ok(())
     }
@@ -247,14 +360,17 @@ impl MockClusterBuilder {
             wall_start_ms,
             offsets_partitions: OFFSETS_PARTITIONS,
             groups: self.groups,
+            transactions: self.transactions,
+            replication: self.replication,
+            logs: self.logs,
         };
-        let shared = Shared::start(settings, doors, self.pipe_options.clone());
+        let shared = Shared::start(settings, doors, self.pipe_options.clone(), Journal::new(self.journal_bytes));
         let cluster = MockCluster::new(Arc::clone(&shared));
         for topic in &self.topics {
             let created = shared.change(|state, now| state.core.create_topic(now, topic.clone().into()));
-            created.map_err(|code| {
-                invalid(format!("cannot create {topic:?} in a cluster of {} brokers: {code}", self.brokers))
-            })?;
+            let brokers = if self.brokers == 1 { "1 broker".into() } else { format!("{} brokers", self.brokers) };
+            created
+                .map_err(|code| invalid(format!("cannot create topic {topic} in a cluster of {brokers}: {code}")))?;
         }
         Ok(cluster)
     }

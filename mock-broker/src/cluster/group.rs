@@ -1,7 +1,10 @@
 //! What a test does to a consumer group, and what it sees of it. IO.
 
+use std::time::Duration;
+
 use super::{MockCluster, expect_done};
 use crate::core::GroupState;
+use crate::core::offsets::OFFSETS_TOPIC;
 use crate::snapshot::GroupMember;
 
 /// One consumer group of a [`MockCluster`], as its coordinator sees it now. It need not exist yet.
@@ -68,6 +71,30 @@ impl GroupControl {
     pub fn rebalance(&self) {
         let done = self.cluster.shared().change(|state, now| state.core.rebalance_group(now, &self.id));
         expect_done(done, || format!("rebalance group {}", self.id));
+    }
+
+    /// Fences a static member (KIP-345), as if its instance had been started once more elsewhere: its next request is answered
+    /// `FENCED_INSTANCE_ID`. What it had stays assigned to its place in the group until the session ends.
+    ///
+    /// # Panics
+    /// If the group has no member with this `group.instance.id`.
+    #[track_caller]
+    pub fn fence(&self, instance_id: &str) {
+        let done = self.cluster.shared().change(|state, now| state.core.fence_instance(now, &self.id, instance_id));
+        expect_done(done, || format!("fence instance {instance_id} of group {}", self.id));
+    }
+
+    /// Makes another in-sync broker the coordinator, which first has to read the group's records for this long and answers
+    /// `COORDINATOR_LOAD_IN_PROGRESS` meanwhile. All groups with the same partition of `__consumer_offsets` move with it. Nothing
+    /// happens if the broker is the coordinator already.
+    ///
+    /// # Panics
+    /// If no client has looked for a coordinator yet, or that broker is down or not in sync.
+    #[track_caller]
+    pub fn move_coordinator(&self, broker: i32, loading: Duration) {
+        let key = (OFFSETS_TOPIC, self.id.as_str());
+        let moved = self.cluster.shared().change(|state, now| state.core.move_coordinator(now, key, broker, loading));
+        expect_done(moved, || format!("make broker {broker} the coordinator of group {}", self.id));
     }
 
     /// Takes a member out of the group as if its session had ended: it learns of it by its next heartbeat or commit.

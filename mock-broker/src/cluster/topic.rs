@@ -1,6 +1,7 @@
 //! A topic to create. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::core::NewTopic;
 
@@ -36,6 +37,19 @@ impl Topic {
     pub fn config(mut self, name: &str, value: &str) -> Self {
         self.configs.insert(name.to_owned(), value.to_owned());
         self
+    }
+}
+
+/// `orders (6 partitions, 3 replicas, cleanup.policy=compact)`.
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, partitions, replication_factor, configs } = self;
+        write!(f, "{name} ({partitions} {}", if *partitions == 1 { "partition" } else { "partitions" })?;
+        if let Some(replicas) = replication_factor {
+            write!(f, ", {replicas} {}", if *replicas == 1 { "replica" } else { "replicas" })?;
+        }
+        configs.iter().try_for_each(|(setting, value)| write!(f, ", {setting}={value}"))?;
+        f.write_str(")")
     }
 }
 

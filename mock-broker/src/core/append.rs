@@ -6,12 +6,15 @@ use bytes::{Bytes, BytesMut};
 use milena_protocol::ErrorCode;
 use milena_protocol::compression::{Compression, Compressor};
 use milena_protocol::primitives::Records;
-use milena_protocol::records::{Batch, BatchError, BatchErrorKind, BatchHeader, Batches, NewRecord, TimestampType};
+use milena_protocol::records::{
+    Attributes, Batch, BatchError, BatchErrorKind, BatchHeader, Batches, NewRecord, TimestampType,
+};
 
 use super::Core;
 use super::controller::{PartitionId, Refusal};
 use super::producers::Verdict;
 use super::topic_configs::AppendRules;
+use super::transactions::Identity;
 
 /// Positions of the length and of the format's number, the same in all formats.
 const LENGTH_POSITION: usize = 8;
@@ -38,13 +41,24 @@ pub(crate) struct Rejection {
     pub(crate) refusal: Refusal,
     /// Index in the batch, and why.
     pub(crate) records: Vec<(i32, String)>,
-    /// -1 if the log was not looked at.
-    pub(crate) log_start_offset: i64,
+    pub(crate) stage: Stage,
+}
+
+/// How far a batch came. Kafka says more or less, accordingly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is not even a batch.
+    Bytes,
+    Request,
+    /// The coordinator of its transaction refused it.
+    Transaction,
+    /// The log refused it.
+    Log,
 }
 
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, records: Vec::new(), log_start_offset: -1 }
+        Self { refusal, records: Vec::new(), stage: Stage::Request }
     }
 }
 
@@ -76,12 +90,12 @@ pub(crate) fn single_batch(records: Option<Records>, version: i16) -> Result<Bat
 fn unreadable_frame(bytes: &Bytes, error: &BatchError) -> Rejection {
     let length = bytes.get(LENGTH_POSITION..).and_then(|rest| rest.first_chunk());
     let length = length.map_or(0, |chunk| i32::from_be_bytes(*chunk));
-    let code = match bytes.get(MAGIC_POSITION) {
-        Some(0 | 1) if length >= MIN_LENGTH => ErrorCode::INVALID_RECORD,
-        Some(2) if length >= MIN_LENGTH_2 => ErrorCode::INVALID_RECORD,
-        _ => ErrorCode::CORRUPT_MESSAGE,
+    let (code, stage) = match bytes.get(MAGIC_POSITION) {
+        Some(0 | 1) if length >= MIN_LENGTH => (ErrorCode::INVALID_RECORD, Stage::Request),
+        Some(2) if length >= MIN_LENGTH_2 => (ErrorCode::INVALID_RECORD, Stage::Log),
+        _ => (ErrorCode::CORRUPT_MESSAGE, Stage::Bytes),
     };
-    reject(code, error)
+    Rejection { stage, ..reject(code, error) }
 }
 
 /// Checks a batch against its topic's rules, and makes it what the topic wants: time stamps, codec.
@@ -121,6 +135,7 @@ fn conform(batch: Batch, rules: &AppendRules, wall_ms: i64) -> Result<Batch, Rej
     let codec = rules.compression.or(header.attributes.compression()).unwrap_or_default();
     wanted.attributes = wanted.attributes.with_compression(codec);
     if wanted == header {
+        check_segment(&batch, rules)?;
         return Ok(batch);
     }
     let body = if Some(codec) == header.attributes.compression() {
@@ -131,9 +146,19 @@ fn conform(batch: Batch, rules: &AppendRules, wall_ms: i64) -> Result<Batch, Rej
             .compress(std::slice::from_ref(records.bytes()))
             .map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?
     };
-    let batch = assemble(wanted, body)?;
+    let batch = assemble(wanted, body).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
     check_size(&batch, rules)?;
+    check_segment(&batch, rules)?;
     Ok(batch)
+}
+
+fn check_segment(batch: &Batch, rules: &AppendRules) -> Result<(), Rejection> {
+    let (size, limit) = (batch.bytes().len(), rules.segment_bytes);
+    if size > limit {
+        let message = format_args!("{size} bytes do not fit into a segment of {limit}");
+        return Err(reject(ErrorCode::RECORD_LIST_TOO_LARGE, message));
+    }
+    Ok(())
 }
 
 fn check_size(batch: &Batch, rules: &AppendRules) -> Result<(), Rejection> {
@@ -161,45 +186,41 @@ fn check_records(batch: &Batch, rules: &AppendRules, wall_ms: i64) -> Result<i64
     let records = batch.records(rules.max_decompressed_bytes).map_err(|error| unreadable(&error))?;
     let by_producer = rules.timestamp_type == TimestampType::CreateTime;
     let mut latest = -1;
-    let mut without_key = Vec::new();
-    let mut mistimed = Vec::new();
+    let is_odd = !by_producer && batch.header().attributes.timestamp_type() == TimestampType::LogAppendTime;
+    let mut blamed = Vec::new();
+    let mut code = ErrorCode::INVALID_RECORD;
     for (index, record) in (0..).zip(&records) {
         let record = record.map_err(|error| unreadable(&error))?;
         if record.offset != i64::from(index) {
             return Err(reject(ErrorCode::INVALID_RECORD, format_args!("record {index} has offset {}", record.offset)));
         }
-        if rules.is_compacted && record.key.is_none() {
-            without_key.push((index, "a compacted topic needs a key in every record".to_owned()));
-        }
         let age = wall_ms.saturating_sub(record.timestamp);
         let is_in_time = age <= rules.timestamp_before_max_ms && age.saturating_neg() <= rules.timestamp_after_max_ms;
-        if by_producer && record.timestamp != -1 && !is_in_time {
+        if rules.is_compacted && record.key.is_none() {
+            blamed.push((index, "a compacted topic needs a key in every record".to_owned()));
+        } else if by_producer && record.timestamp != -1 && !is_in_time {
             let text = format!("time stamp {} is out of range, the broker's time is {wall_ms}", record.timestamp);
-            mistimed.push((index, text));
+            blamed.push((index, text));
+            code = ErrorCode::INVALID_TIMESTAMP;
+        } else if is_odd {
+            blamed.push((index, "a producer cannot say when its records were appended".to_owned()));
+            code = ErrorCode::INVALID_TIMESTAMP;
         }
         latest = latest.max(record.timestamp);
     }
-    let blame = |code, message, records| Rejection { records, ..reject(code, message) };
-    if !without_key.is_empty() {
-        let message = "one or more records have been rejected: they have no key";
-        return Err(blame(ErrorCode::INVALID_RECORD, message, without_key));
-    }
-    if !mistimed.is_empty() {
-        let message = "one or more records have been rejected: invalid time stamp";
-        return Err(blame(ErrorCode::INVALID_TIMESTAMP, message, mistimed));
+    if !blamed.is_empty() {
+        return Err(Rejection { records: blamed, ..reject(code, "one or more records have been rejected") });
     }
     Ok(latest)
 }
 
-fn assemble(header: BatchHeader, body: Bytes) -> Result<Batch, Rejection> {
+/// A batch of the broker's own making.
+pub(super) fn assemble(header: BatchHeader, body: Bytes) -> Result<Batch, BatchError> {
     let body = [body];
     let mut bytes = BytesMut::from(&header.encode(&body)[..]);
     bytes.extend_from_slice(&body.concat());
-    match Batches::new(bytes.freeze()).next() {
-        Some(Ok(batch)) => Ok(batch),
-        Some(Err(error)) => Err(reject(ErrorCode::UNKNOWN_SERVER_ERROR, error)),
-        None => Err(reject(ErrorCode::UNKNOWN_SERVER_ERROR, "the record batch came out empty")),
-    }
+    let cut = || Err(BatchError::new(Some(header.base_offset), BatchErrorKind::Length, "it is longer than 2 GiB"));
+    Batches::new(bytes.freeze()).next().unwrap_or_else(cut)
 }
 
 impl Core {
@@ -214,41 +235,70 @@ impl Core {
     ) -> Result<Appended, Rejection> {
         let wall_ms = self.wall_ms(now);
         let checked = self.check_leader(broker, id, acks).and_then(|rules| conform(batch, &rules, wall_ms));
-        checked.and_then(|batch| self.write(broker, id, &batch)).map_err(|rejection| {
-            let replica = self.brokers.get(&broker).and_then(|broker| broker.replicas.get(&id));
-            match rejection.refusal.code {
-                // Kafka leaves it out of these.
-                ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE => {
-                    rejection
-                }
-                _ => Rejection { log_start_offset: replica.map_or(-1, |replica| replica.log.start()), ..rejection },
-            }
-        })
+        let written = checked.and_then(|batch| self.write(broker, id, &batch));
+        written.map_err(|rejection| Rejection { stage: Stage::Log, ..rejection })
     }
 
-    /// Appends records of the brokers' own, all or none, and lets the followers copy them.
+    /// Appends records of the brokers' own, all or none, and lets the followers copy them. Those of a transaction count when it
+    /// commits.
     pub(crate) fn append_own(
         &mut self,
         now: Duration,
         broker: i32,
         id: PartitionId,
+        transaction: Option<Identity>,
         records: &[(Bytes, Option<Bytes>)],
     ) -> Result<Appended, Rejection> {
-        self.check_leader(broker, id, -1)?;
-        let wall_ms = self.wall_ms(now);
+        let header = match transaction {
+            Some(Identity { producer_id, epoch: producer_epoch }) => BatchHeader {
+                producer_id,
+                producer_epoch,
+                attributes: Attributes::default().with_transactional(),
+                ..BatchHeader::default()
+            },
+            None => BatchHeader::default(),
+        };
         let mut body = Vec::new();
         for (delta, (key, value)) in (0..).zip(records) {
             NewRecord { key: Some(key), value: value.as_deref(), headers: &[] }.append_to(delta, 0, &mut body);
         }
-        let count = i32::try_from(records.len()).unwrap_or(i32::MAX);
+        let record_count = i32::try_from(records.len()).unwrap_or(i32::MAX);
+        self.append_by_broker(now, broker, id, BatchHeader { record_count, ..header }, body)
+    }
+
+    /// Appends the marker that ends a producer's transaction in a partition.
+    pub(crate) fn append_marker(
+        &mut self,
+        now: Duration,
+        broker: i32,
+        id: PartitionId,
+        Identity { producer_id, epoch: producer_epoch }: Identity,
+        (key, value): (&[u8], &[u8]),
+    ) -> Result<Appended, Rejection> {
+        let mut body = Vec::new();
+        NewRecord { key: Some(key), value: Some(value), headers: &[] }.append_to(0, 0, &mut body);
+        let attributes = Attributes::default().with_transactional().with_control();
+        let header = BatchHeader { producer_id, producer_epoch, attributes, record_count: 1, ..BatchHeader::default() };
+        self.append_by_broker(now, broker, id, header, body)
+    }
+
+    fn append_by_broker(
+        &mut self,
+        now: Duration,
+        broker: i32,
+        id: PartitionId,
+        header: BatchHeader,
+        body: Vec<u8>,
+    ) -> Result<Appended, Rejection> {
+        self.check_leader(broker, id, -1)?;
+        let wall_ms = self.wall_ms(now);
         let header = BatchHeader {
-            last_offset_delta: count - 1,
+            last_offset_delta: header.record_count - 1,
             base_timestamp: wall_ms,
             max_timestamp: wall_ms,
-            record_count: count,
-            ..BatchHeader::default()
+            ..header
         };
-        let batch = assemble(header, body.into())?;
+        let batch = assemble(header, body.into()).map_err(|error| reject(ErrorCode::UNKNOWN_SERVER_ERROR, error))?;
         self.write(broker, id, &batch)
     }
 
@@ -260,9 +310,10 @@ impl Core {
         if replica.role.leader != broker {
             return Err(not_leader());
         }
-        let Some(topic) = self.controller.topic_by_id(id.topic) else { return Err(not_leader()) };
+        let view = self.view(broker);
+        let Some(topic) = view.topic_by_id(id.topic) else { return Err(not_leader()) };
         let insync = replica.role.isr.len();
-        let wanted = self.controller.min_insync(id);
+        let wanted = view.min_insync(id);
         if acks == -1 && insync < wanted {
             let message = format_args!("{insync} replicas are in sync, fewer than the {wanted} that are required");
             return Err(reject(ErrorCode::NOT_ENOUGH_REPLICAS, message));
@@ -297,8 +348,14 @@ impl Core {
                 return Err(reject(code, message));
             }
         }
+        let is_in_transaction = replica.log.open_transaction(header.producer_id).is_some();
+        if is_in_transaction && !header.attributes.is_transactional() {
+            let message = format_args!("producer {} writes past its open transaction", header.producer_id);
+            return Err(reject(ErrorCode::INVALID_TXN_STATE, message));
+        }
         let batch = batch.at(replica.log.end(), leader_epoch);
         let header = *batch.header();
+        self.upkeep.appended(batch.bytes().len());
         replica.append(batch);
         self.changed.insert(id);
         self.replicate(id);

@@ -42,6 +42,8 @@ struct Cached {
     wanted: FetchPartition,
     high_watermark: i64,
     log_start_offset: i64,
+    /// Whether the topic id was known once.
+    was_known: bool,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,8 @@ impl Session {
         let turn = self.next_turn;
         self.next_turn += 1;
         self.turns.insert(turn, key.clone());
-        self.partitions.insert(key, Cached { turn, wanted, high_watermark: -1, log_start_offset: -1 });
+        let cached = Cached { turn, wanted, high_watermark: -1, log_start_offset: -1, was_known: false };
+        self.partitions.insert(key, cached);
     }
 
     fn forget(&mut self, key: &FetchKey) {
@@ -73,8 +76,14 @@ impl Session {
     }
 
     /// Takes note of what is to be answered; tells whether that is anything new.
-    fn update(&mut self, key: &FetchKey, data: &PartitionData) -> bool {
+    fn update(&mut self, key: &FetchKey, data: &mut PartitionData) -> bool {
         let Some(cached) = self.partitions.get_mut(key) else { return true };
+        if data.error_code != ErrorCode::UNKNOWN_TOPIC_ID {
+            cached.was_known = true;
+        } else if cached.was_known {
+            // The session remembers the name that the id had.
+            data.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        }
         let mut is_news = data.records.as_ref().is_some_and(|records| !records.is_empty())
             || data.diverging_epoch.epoch >= 0
             || data.preferred_read_replica >= 0
@@ -213,7 +222,7 @@ impl FetchSessions {
         // A session may have been closed by another connection while the request waited.
         let Some(session) = self.sessions.get_mut(&id) else { return id };
         let only_news = matches!(context, Context::Incremental(_));
-        answers.retain(|(key, data)| {
+        answers.retain_mut(|(key, data)| {
             let is_news = session.update(key, data);
             // Those that gave records wait for the others next time, or they could starve them.
             if only_news && data.records.as_ref().is_some_and(|records| !records.is_empty()) {

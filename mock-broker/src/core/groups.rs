@@ -14,6 +14,7 @@ use milena_protocol::messages::leave_group::MemberIdentity;
 use milena_protocol::messages::offset_commit::OffsetCommitRequest;
 use milena_protocol::messages::sync_group::SyncGroupRequest;
 
+use super::broker::Process;
 use super::controller::PartitionId;
 use super::offsets::OFFSETS_TOPIC;
 use super::parked::Parked;
@@ -21,6 +22,7 @@ use super::{Core, Log, Origin};
 use crate::api::{self, Call};
 
 mod description;
+mod forgetting;
 mod group;
 mod member;
 mod rebalance;
@@ -40,6 +42,24 @@ pub(crate) struct GroupSettings {
     pub(crate) min_session_timeout: Duration,
     pub(crate) max_session_timeout: Duration,
     pub(crate) initial_rebalance_delay: Duration,
+    /// Members of one group.
+    pub(crate) max_size: usize,
+    pub(crate) offsets_retention: Duration,
+    /// Not zero.
+    pub(crate) offsets_retention_check_interval: Duration,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self {
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_secs(30 * 60),
+            initial_rebalance_delay: Duration::ZERO,
+            max_size: usize::MAX,
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            offsets_retention_check_interval: Duration::from_secs(600),
+        }
+    }
 }
 
 /// The groups that one broker coordinates.
@@ -73,6 +93,14 @@ impl Groups {
         self.rearm(&id);
     }
 
+    fn remove(&mut self, id: &str) -> Option<Group> {
+        let Coordinated { group, deadline, .. } = self.by_id.remove(id)?;
+        if let Some(deadline) = deadline {
+            self.deadlines.remove(&(deadline, id.to_owned()));
+        }
+        Some(group)
+    }
+
     /// To be called after each change of a group.
     fn rearm(&mut self, id: &str) {
         let Some(coordinated) = self.by_id.get_mut(id) else { return };
@@ -98,16 +126,7 @@ impl Groups {
         self.partitions.remove(&partition);
         let of_partition = self.by_id.iter().filter(|(_, coordinated)| coordinated.partition == partition);
         let ids: Vec<String> = of_partition.map(|(id, _)| id.clone()).collect();
-        let mut groups = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some(Coordinated { group, deadline, .. }) = self.by_id.remove(&id) {
-                if let Some(deadline) = deadline {
-                    self.deadlines.remove(&(deadline, id));
-                }
-                groups.push(group);
-            }
-        }
-        groups
+        ids.iter().filter_map(|id| self.remove(id)).collect()
     }
 }
 
@@ -115,10 +134,11 @@ impl Core {
     /// Where the group's records are, if this broker coordinates it.
     ///
     /// # Errors
-    /// NOT_COORDINATOR if it does not.
+    /// NOT_COORDINATOR if it does not, COORDINATOR_LOAD_IN_PROGRESS if it cannot yet.
     pub(crate) fn check_coordinator(&self, broker: i32, group: &str) -> Result<PartitionId, ErrorCode> {
         let id = self.partition_for_key(OFFSETS_TOPIC, group).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let broker = self.brokers.get(&broker).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        broker.check_loaded(id)?;
         if broker.groups.partitions.contains(&id.index) { Ok(id) } else { Err(ErrorCode::NOT_COORDINATOR) }
     }
 
@@ -144,6 +164,7 @@ impl Core {
             ticket,
             new_id: if is_first_join { self.new_member_id(&request, &client_id) } else { String::new() },
             needs_id: header.api_version >= 4,
+            max_size: self.settings.groups.max_size,
             can_skip_assignment: header.api_version >= 9,
             client_id,
             client_host: origin.client_host.clone(),
@@ -218,11 +239,12 @@ impl Core {
         now: Duration,
         broker: i32,
         request: &OffsetCommitRequest,
+        is_transactional: bool,
     ) -> Option<Result<(), ErrorCode>> {
         let (generation, member) = (request.generation_id_or_member_epoch, &request.member_id);
         let instance_id = request.group_instance_id.as_deref();
         self.with_group(now, broker, &request.group_id, |group, _| {
-            group.check_commit(now, generation, member, instance_id)
+            group.check_commit(now, generation, member, instance_id, is_transactional)
         })
     }
 
@@ -255,6 +277,21 @@ impl Core {
         evicted.unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
     }
 
+    /// Gives a static member's place to a twin that is never heard of: who has it now is fenced, as if its instance had been
+    /// started once more.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID if the group has no such member.
+    pub(crate) fn fence_instance(&mut self, now: Duration, group: &str, instance_id: &str) -> Result<(), ErrorCode> {
+        let broker = self.coordinator(group);
+        let twin = JoinGroupRequest { group_instance_id: Some(instance_id.to_owned()), ..Default::default() };
+        let twin = self.new_member_id(&twin, "");
+        let fenced =
+            self.with_group(now, broker, group, |group, effects| group.fence(now, instance_id, &twin, effects));
+        self.poll(now);
+        fenced.unwrap_or(Err(ErrorCode::UNKNOWN_MEMBER_ID))
+    }
+
     fn group_at(&self, broker: i32, id: &str) -> Option<&Group> {
         self.brokers.get(&broker).and_then(|broker| broker.groups.get(id))
     }
@@ -278,7 +315,11 @@ impl Core {
     fn settle_group(&mut self, now: Duration, broker: i32, id: &str, mut effects: Effects) {
         while let Some(store) = effects.store.take() {
             let timestamp = self.wall_ms(now);
-            let record = self.group_at(broker, id).map(|group| group.record(timestamp));
+            let group = self.brokers.get_mut(&broker).and_then(|broker| broker.groups.get_mut(id));
+            let record = group.map(|group| {
+                group.emptied_at = matches!(store, Store::Emptied).then_some(timestamp);
+                group.record(timestamp)
+            });
             let partition = self.check_coordinator(broker, id);
             let stored = match (record, partition) {
                 (Some(record), Ok(partition)) => self.store_group(now, broker, partition, id, &record),
@@ -330,7 +371,7 @@ impl Core {
         };
         let key = record::encode_key(id).map_err(encoded)?;
         let value = group.encode().map_err(encoded)?;
-        self.append_for_coordinator(now, broker, partition, &[(key, Some(value))]).map(|_| ())
+        self.append_for_coordinator(now, broker, partition, None, &[(key, Some(value))]).map(|_| ())
     }
 
     /// Lets a group do one thing that is due. Tells whether there was any.
@@ -338,7 +379,8 @@ impl Core {
         let first = |(broker, groups): (i32, &Groups)| {
             groups.deadlines.first().map(|(deadline, id)| (*deadline, broker, id.clone()))
         };
-        let next = self.brokers.values().filter_map(|broker| first((broker.id, &broker.groups))).min();
+        let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
+        let next = awake.filter_map(|broker| first((broker.id, &broker.groups))).min();
         let Some((_, broker, id)) = next.filter(|(deadline, ..)| *deadline <= now) else { return false };
         self.with_group(now, broker, &id, |group, effects| group.expire(now, effects)) == Some(true)
     }
@@ -350,8 +392,9 @@ impl Core {
         }
         let delay = self.settings.groups.initial_rebalance_delay;
         let mut effects = Effects::default();
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_up()) {
             match (broker.leads(id), broker.groups.partitions.contains(&id.index)) {
+                (true, false) if broker.loading.contains_key(&id) => {}
                 (true, false) => {
                     broker.groups.partitions.insert(id.index);
                     let records = broker.replicas.get(&id).map(|replica| read(&replica.log)).unwrap_or_default();
@@ -371,7 +414,7 @@ impl Core {
     /// The topic of the groups' records is gone, and the groups with it.
     pub(super) fn forget_groups(&mut self, now: Duration) {
         let mut effects = Effects::default();
-        for broker in self.brokers.values_mut() {
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_in_touch()) {
             let groups = std::mem::take(&mut broker.groups);
             groups.by_id.into_values().for_each(|coordinated| coordinated.group.dismiss(&mut effects));
         }

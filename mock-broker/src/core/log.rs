@@ -1,10 +1,27 @@
-//! One replica's log: batches, and where each leader epoch begins. Pure.
+//! One replica's log: batches in segments, and where each leader epoch begins. Pure.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use milena_protocol::records::{Batch, BatchError};
+use milena_protocol::records::{Batch, BatchError, BatchHeader, ControlMarker, Record};
+
+mod transaction_index;
+
+use transaction_index::TransactionIndex;
+pub(crate) use transaction_index::{Aborted, marker_of};
+
+use super::topic_configs::LogRules;
+
+mod compaction;
+mod segments;
+
+use segments::Segment;
 
 /// Records are read back for assertions and by coordinators only after they were checked when they were appended.
 const NO_LIMIT: usize = i32::MAX as usize;
+
+/// `index.interval.bytes`.
+const INDEX_INTERVAL: usize = 4096;
 
 /// One record as it lies in a partition's log, read back for assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +40,18 @@ pub struct LogRecord {
     pub headers: Vec<(String, Option<Bytes>)>,
     /// Producer id, producer epoch and sequence number, if an idempotent producer wrote it.
     pub producer: Option<(i64, i16, i32)>,
+}
+
+/// A marker in a partition's log: the end of a producer's transaction there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogMarker {
+    /// Its offset in the partition. Consumers skip it.
+    pub offset: i64,
+    /// Producer id and producer epoch.
+    pub producer: (i64, i16),
+    /// Whether the records of the transaction count.
+    pub is_commit: bool,
 }
 
 /// A record found by time.
@@ -47,36 +76,121 @@ struct EpochStart {
 }
 
 /// Batches in the order of their offsets. Replicas share the bytes of a batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Log {
-    entries: Vec<Entry>,
+    entries: VecDeque<Entry>,
+    /// Each begins behind the one before it. The last one is active: it grows, and is never compacted.
+    segments: VecDeque<Segment>,
     /// Both epochs and offsets rise strictly.
     epochs: Vec<EpochStart>,
+    transactions: TransactionIndex,
+    start: i64,
+    end: i64,
+    /// How many bytes have ever been behind the first entry's position.
+    end_position: u64,
+    /// Offsets below it have been compacted.
+    clean_until: i64,
+    rules: LogRules,
 }
 
 impl Log {
-    /// The first offset. Nothing removes records from the start of a log yet.
+    pub(crate) fn new(rules: LogRules) -> Self {
+        Self {
+            transactions: TransactionIndex::default(),
+            entries: VecDeque::new(),
+            segments: VecDeque::new(),
+            epochs: Vec::new(),
+            start: 0,
+            end: 0,
+            end_position: 0,
+            clean_until: 0,
+            rules,
+        }
+    }
+
+    /// The offset of the first record that is still kept. Its batch may have others before it.
     pub(crate) fn start(&self) -> i64 {
-        0
+        self.start
     }
 
     /// The offset that the next record gets.
     pub(crate) fn end(&self) -> i64 {
-        self.entries.last().map_or(0, |entry| entry.batch.header().next_offset())
+        self.end
     }
 
-    pub(crate) fn append(&mut self, batch: Batch) {
+    /// What the topic's configuration says about segments and about records that may go.
+    pub(crate) fn set_rules(&mut self, rules: LogRules) {
+        self.rules = rules;
+    }
+
+    /// `high_watermark` is that of before.
+    pub(crate) fn append(&mut self, batch: Batch, high_watermark: i64) {
         let header = batch.header();
         debug_assert!(header.base_offset >= self.end(), "offsets rise");
         if self.latest_epoch().is_none_or(|epoch| epoch < header.partition_leader_epoch) {
             self.begin_epoch(header.partition_leader_epoch, header.base_offset);
         }
-        let position = self.size();
-        self.entries.push(Entry { batch, position });
+        self.transactions.append(&batch, high_watermark);
+        self.end = header.next_offset();
+        self.note_in_segment(&batch);
+        self.push(batch);
     }
 
-    fn size(&self) -> u64 {
-        self.entries.last().map_or(0, |entry| entry.position + entry.batch.bytes().len() as u64)
+    fn push(&mut self, batch: Batch) {
+        let position = self.end_position;
+        self.end_position += batch.bytes().len() as u64;
+        self.entries.push_back(Entry { batch, position });
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn size(&self) -> u64 {
+        self.end_position - self.start_position()
+    }
+
+    fn start_position(&self) -> u64 {
+        self.entries.front().map_or(self.end_position, |entry| entry.position)
+    }
+
+    /// Where offset `offset` would be, counted in bytes.
+    fn position_of(&self, offset: i64) -> u64 {
+        self.entries.get(self.index_of(offset)).map_or(self.end_position, |entry| entry.position)
+    }
+
+    /// Which entry has this offset, or comes after it.
+    fn index_of(&self, offset: i64) -> usize {
+        self.entries.partition_point(|entry| entry.batch.header().next_offset() <= offset)
+    }
+
+    /// Gives up what is below `start`, as far as that is whole batches. Tells whether anything is.
+    pub(crate) fn advance_start(&mut self, start: i64) -> bool {
+        if start <= self.start {
+            return false;
+        }
+        self.start = start;
+        self.end = self.end.max(start);
+        self.clean_until = self.clean_until.max(start);
+        self.entries.drain(..self.index_of(start));
+        self.drop_segments_before(start);
+        self.transactions.forget_before(start);
+        // The epoch of the first record that is left begins with it.
+        let begun = self.epochs.partition_point(|epoch| epoch.offset <= start);
+        self.epochs.drain(..begun.saturating_sub(1));
+        if let Some(first) = self.epochs.first_mut() {
+            first.offset = first.offset.max(start);
+        }
+        true
+    }
+
+    /// The next record gets this offset, if not a later one: nothing is left of those before it.
+    pub(crate) fn extend_to(&mut self, end: i64) {
+        self.end = self.end.max(end);
+    }
+
+    /// Where the log would start without its first `excess` bytes.
+    pub(crate) fn start_without(&self, excess: u64) -> i64 {
+        let kept_from = self.start_position().saturating_add(excess);
+        let first = self.entries.partition_point(|entry| entry.position < kept_from);
+        self.entries.get(first).map_or(self.end, |entry| entry.batch.header().base_offset)
     }
 
     /// Notes that `epoch` begins at `offset`. Epochs without a record are forgotten when the next one begins.
@@ -101,7 +215,7 @@ impl Log {
 
     /// The largest epoch that is not above `epoch`, and where it ends; `None` if the log knows no epoch that could tell.
     pub(crate) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
-        if epoch < 0 {
+        if epoch == -1 {
             return None;
         }
         if self.latest_epoch() == Some(epoch) {
@@ -128,27 +242,51 @@ impl Log {
         }
     }
 
-    /// Removes every batch that reaches to `end` or beyond.
+    /// Removes every batch that reaches beyond `end`.
     pub(crate) fn truncate(&mut self, end: i64) {
-        self.entries.truncate(self.entries.partition_point(|entry| entry.batch.header().next_offset() <= end));
-        let end = self.end();
+        let kept = self.index_of(end);
+        let straddling = self.entries.get(kept).map_or(end, |entry| entry.batch.header().base_offset);
+        self.end = self.end.min(end).min(straddling);
+        self.start = self.start.min(self.end);
+        self.clean_until = self.clean_until.min(self.end);
+        self.end_position = self.position_of(end);
+        self.entries.truncate(kept);
+        self.truncate_segments();
+        let end = self.end;
         self.epochs.retain(|start| start.offset < end);
+        self.transactions = TransactionIndex::default();
+        for entry in &self.entries {
+            self.transactions.append(&entry.batch, 0);
+        }
+    }
+
+    /// Where the producer's open transaction begins, if it has one here.
+    pub(crate) fn open_transaction(&self, producer_id: i64) -> Option<i64> {
+        self.transactions.open_since(producer_id)
+    }
+
+    /// The first offset that belongs to a transaction whose end is not known, or not on all in-sync replicas.
+    pub(crate) fn first_unstable_offset(&self, high_watermark: i64) -> Option<i64> {
+        self.transactions.first_unstable(high_watermark).map(|offset| offset.max(self.start))
+    }
+
+    /// The aborted transactions that a reader must know who has got `bytes` from `offset` on. As with Kafka, whose index has an
+    /// entry every few kilobytes, they may be some more.
+    pub(crate) fn aborted(&self, offset: i64, bytes: usize) -> Vec<Aborted> {
+        let read_to = self.position_of(offset) + (bytes + INDEX_INTERVAL) as u64;
+        let beyond = self.entries.partition_point(|entry| entry.position < read_to);
+        let until = self.entries.get(beyond).map_or(self.end, |entry| entry.batch.header().base_offset);
+        self.transactions.aborted_between(offset, until)
     }
 
     /// The batch with this offset, or the next one, and all after it.
     pub(crate) fn batches_from(&self, offset: i64) -> impl Iterator<Item = &Batch> {
-        self.entries_from(offset).iter().map(|entry| &entry.batch)
-    }
-
-    fn entries_from(&self, offset: i64) -> &[Entry] {
-        let first = self.entries.partition_point(|entry| entry.batch.header().next_offset() <= offset);
-        self.entries.get(first..).unwrap_or_default()
+        self.entries.range(self.index_of(offset)..).map(|entry| &entry.batch)
     }
 
     /// How many bytes the batches from the one with offset `from` up to offset `until` have.
     pub(crate) fn bytes_between(&self, from: i64, until: i64) -> u64 {
-        let position = |offset| self.entries_from(offset).first().map_or(self.size(), |entry| entry.position);
-        position(until).saturating_sub(position(from))
+        self.position_of(until).saturating_sub(self.position_of(from))
     }
 
     /// The batches from the one with offset `from` up to offset `until`, cut off after `max_bytes`. A first batch that does not
@@ -156,11 +294,11 @@ impl Log {
     pub(crate) fn read(&self, from: i64, until: i64, max_bytes: usize, at_least_one: bool) -> Vec<Bytes> {
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut room = max_bytes;
-        for entry in self.entries_from(from) {
-            if entry.batch.header().next_offset() > until {
+        for batch in self.batches_from(from) {
+            if batch.header().next_offset() > until {
                 break;
             }
-            let bytes = entry.batch.bytes();
+            let bytes = batch.bytes();
             if pieces.is_empty() && bytes.len() > room {
                 return if at_least_one { vec![bytes.clone()] } else { Vec::new() };
             }
@@ -175,13 +313,13 @@ impl Log {
 
     /// The first record below `until`, in the order of offsets, whose time stamp is `timestamp` or later.
     pub(crate) fn find_time(&self, timestamp: i64, until: i64) -> Result<Option<Found>, BatchError> {
-        for batch in self.batches_from(0).take_while(|batch| batch.header().base_offset < until) {
+        for batch in self.batches_from(self.start).take_while(|batch| batch.header().base_offset < until) {
             if batch.header().max_timestamp < timestamp {
                 continue;
             }
             for record in &batch.records(NO_LIMIT)? {
                 let record = record?;
-                if record.timestamp >= timestamp && record.offset < until {
+                if record.timestamp >= timestamp && (self.start..until).contains(&record.offset) {
                     let leader_epoch = batch.header().partition_leader_epoch;
                     return Ok(Some(Found { offset: record.offset, timestamp: record.timestamp, leader_epoch }));
                 }
@@ -192,45 +330,78 @@ impl Log {
 
     /// The first record below `until` that has the latest time stamp.
     pub(crate) fn find_latest_time(&self, until: i64) -> Result<Option<Found>, BatchError> {
-        let below = self.batches_from(0).take_while(|batch| batch.header().base_offset < until);
-        match below.map(|batch| batch.header().max_timestamp).max() {
-            Some(latest) => self.find_time(latest, until),
+        // Kafka looks at the whole log, and has no answer if what it finds is not below.
+        match self.batches_from(self.start).map(|batch| batch.header().max_timestamp).max() {
+            Some(latest) => Ok(self.find_time(latest, self.end())?.filter(|found| found.offset < until)),
             None => Ok(None),
         }
     }
 
+    /// The batches that begin at or after `from`, or have it, and begin before `until`.
+    pub(crate) fn batches_between(&self, from: i64, until: i64) -> impl Iterator<Item = &Batch> {
+        self.batches_from(from).take_while(move |batch| batch.header().base_offset < until)
+    }
+
     /// The applications' records from offset `from` up to `until`.
     pub(crate) fn records(&self, from: i64, until: i64) -> Result<Vec<LogRecord>, BatchError> {
+        self.records_where(from, until, |_| true)
+    }
+
+    /// The same without those of transactions that were aborted.
+    pub(crate) fn committed_records(&self, from: i64, until: i64) -> Result<Vec<LogRecord>, BatchError> {
+        self.records_where(from, until, |header| !self.is_aborted(header))
+    }
+
+    /// Whether the batch belongs to a transaction that was aborted.
+    fn is_aborted(&self, header: &BatchHeader) -> bool {
+        header.attributes.is_transactional() && self.transactions.is_aborted(header.producer_id, header.base_offset)
+    }
+
+    fn records_where(
+        &self,
+        from: i64,
+        until: i64,
+        is_wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Vec<LogRecord>, BatchError> {
+        let from = from.max(self.start);
         let mut records = Vec::new();
-        for batch in self.batches_from(from).take_while(|batch| batch.header().base_offset < until) {
-            let header = *batch.header();
-            if header.attributes.is_control() {
-                continue;
-            }
-            for record in &batch.records(NO_LIMIT)? {
-                let record = record?;
-                if record.offset < from {
-                    continue;
-                }
-                let sequence =
-                    super::producers::sequence_after(header.base_sequence, record.offset - header.base_offset);
-                records.push(LogRecord {
-                    offset: record.offset,
-                    timestamp: record.timestamp,
-                    key: record.key.map(Bytes::copy_from_slice),
-                    value: record.value.map(Bytes::copy_from_slice),
-                    headers: record
-                        .headers
-                        .map(|(name, value)| (name.to_owned(), value.map(Bytes::copy_from_slice)))
-                        .collect(),
-                    producer: (header.producer_id >= 0).then_some((
-                        header.producer_id,
-                        header.producer_epoch,
-                        sequence,
-                    )),
-                });
+        for batch in self.batches_between(from, until).filter(|batch| is_wanted(batch.header())) {
+            if !batch.header().attributes.is_control() {
+                records.extend(records_of(batch)?.into_iter().filter(|record| record.offset >= from));
             }
         }
         Ok(records)
     }
+
+    /// The markers that end transactions, from offset `from` up to `until`.
+    pub(crate) fn markers(&self, from: i64, until: i64) -> impl Iterator<Item = LogMarker> {
+        self.batches_between(from, until).filter_map(|batch| {
+            let header = batch.header();
+            marker_of(batch).map(|marker| LogMarker {
+                offset: header.base_offset,
+                producer: (header.producer_id, header.producer_epoch),
+                is_commit: marker == ControlMarker::Commit,
+            })
+        })
+    }
+}
+
+/// The records of one batch.
+pub(crate) fn records_of(batch: &Batch) -> Result<Vec<LogRecord>, BatchError> {
+    let header = batch.header();
+    let records = batch.records(NO_LIMIT)?;
+    let read = |record: Result<Record<'_>, BatchError>| {
+        let record = record?;
+        let sequence = super::producers::sequence_after(header.base_sequence, record.offset - header.base_offset);
+        let headers = record.headers.map(|(name, value)| (name.to_owned(), value.map(Bytes::copy_from_slice)));
+        Ok(LogRecord {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(Bytes::copy_from_slice),
+            value: record.value.map(Bytes::copy_from_slice),
+            headers: headers.collect(),
+            producer: (header.producer_id >= 0).then_some((header.producer_id, header.producer_epoch, sequence)),
+        })
+    };
+    records.iter().map(read).collect()
 }

@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use milena_protocol::ErrorCode;
+use milena_protocol::records::{BatchError, ControlMarker};
 
 use super::append::{Appended, Rejection};
 use super::controller::{Layout, PartitionId};
+use super::log::{self, Log, LogRecord};
+use super::transactions::Identity;
 use super::{Core, controller};
 
+mod pending;
 mod record;
 
+use pending::PendingOffsets;
 pub(crate) use record::OffsetKey;
 
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -30,6 +35,8 @@ pub(crate) struct CommittedOffset {
     pub(crate) metadata: String,
     pub(crate) commit_timestamp: i64,
     pub(crate) topic_id: milena_protocol::primitives::Uuid,
+    /// The offset of its own record; -1 before it is written.
+    pub(crate) written_at: i64,
 }
 
 type OffsetsOfGroup = BTreeMap<(String, i32), CommittedOffset>;
@@ -40,6 +47,7 @@ pub(crate) struct CommittedOffsets {
     /// Records below this offset have been read.
     applied: i64,
     groups: BTreeMap<String, OffsetsOfGroup>,
+    pending: PendingOffsets,
 }
 
 impl CommittedOffsets {
@@ -53,6 +61,51 @@ impl CommittedOffsets {
 
     pub(crate) fn get(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
         self.groups.get(group)?.get(&(topic.to_owned(), partition))
+    }
+
+    /// Whether a transaction that has not ended would commit an offset for this partition.
+    pub(crate) fn is_pending(&self, group: &str, topic: &str, partition: i32) -> bool {
+        self.pending.contains(&OffsetKey { group: group.to_owned(), topic: topic.to_owned(), partition })
+    }
+
+    fn read_on(&mut self, log: &Log, high_watermark: i64) -> Result<(), BatchError> {
+        for batch in log.batches_between(self.applied, high_watermark) {
+            let header = batch.header();
+            let transaction = header.attributes.is_transactional().then_some(header.producer_id);
+            match (log::marker_of(batch), transaction) {
+                (Some(marker), Some(producer_id)) => self.end_transaction(producer_id, marker),
+                _ => log::records_of(batch)?.into_iter().for_each(|entry| self.read(entry, transaction)),
+            }
+            self.applied = header.next_offset();
+        }
+        Ok(())
+    }
+
+    /// Takes in a record, if it is one of a committed offset.
+    fn read(&mut self, entry: LogRecord, transaction: Option<i64>) {
+        let Some(key) = entry.key.and_then(OffsetKey::decode) else { return };
+        let value = entry.value.map(record::decode_value).transpose();
+        match (value, transaction) {
+            (Err(error), _) => tracing::warn!(%error, offset = entry.offset, "not a committed offset"),
+            (Ok(Some(value)), Some(producer_id)) => {
+                self.pending.insert(producer_id, key, CommittedOffset { written_at: entry.offset, ..value });
+            }
+            (Ok(value), _) => {
+                self.apply(key, value.map(|value| CommittedOffset { written_at: entry.offset, ..value }));
+            }
+        }
+    }
+
+    /// The transaction of a producer has ended. What was committed after it had written its offsets stays.
+    fn end_transaction(&mut self, producer_id: i64, marker: ControlMarker) {
+        let ended = self.pending.take(producer_id);
+        let committed = ended.into_iter().filter(|_| marker == ControlMarker::Commit);
+        for (key, value) in committed {
+            let before = self.get(&key.group, &key.topic, key.partition);
+            if before.is_none_or(|before| before.written_at < value.written_at) {
+                self.apply(key, Some(value));
+            }
+        }
     }
 
     fn apply(&mut self, key: OffsetKey, value: Option<CommittedOffset>) {
@@ -104,19 +157,22 @@ impl Core {
     /// The offsets of a group, at the broker that coordinates it.
     ///
     /// # Errors
-    /// If that is another broker.
+    /// If that is another broker, or if it has not read them yet.
     pub(crate) fn offsets_at(&self, broker: i32, group: &str) -> Result<(PartitionId, &CommittedOffsets), ErrorCode> {
         let id = self.partition_for_key(OFFSETS_TOPIC, group).ok_or(ErrorCode::NOT_COORDINATOR)?;
         let broker = self.brokers.get(&broker).ok_or(ErrorCode::NOT_COORDINATOR)?;
+        broker.check_loaded(id)?;
         broker.offsets.get(&id.index).map(|offsets| (id, offsets)).ok_or(ErrorCode::NOT_COORDINATOR)
     }
 
-    /// Writes offsets of one group into the log of `__consumer_offsets`. They count once they are below its high watermark.
+    /// Writes offsets of one group into the log of `__consumer_offsets`. They count once they are below its high watermark, and
+    /// if they belong to a transaction, once it has committed.
     pub(crate) fn write_offsets(
         &mut self,
         now: Duration,
         broker: i32,
         id: PartitionId,
+        transaction: Option<Identity>,
         offsets: &[(OffsetKey, Option<CommittedOffset>)],
     ) -> Result<Appended, ErrorCode> {
         let mut records = Vec::with_capacity(offsets.len());
@@ -129,7 +185,7 @@ impl Core {
             let value = value.as_ref().map(record::encode_value).transpose().map_err(encoded)?;
             records.push((key, value));
         }
-        self.append_for_coordinator(now, broker, id, &records)
+        self.append_for_coordinator(now, broker, id, transaction, &records)
     }
 
     /// Writes records of a coordinator's own into its log.
@@ -141,16 +197,17 @@ impl Core {
         now: Duration,
         broker: i32,
         id: PartitionId,
+        transaction: Option<Identity>,
         records: &[(Bytes, Option<Bytes>)],
     ) -> Result<Appended, ErrorCode> {
-        self.append_own(now, broker, id, records).map_err(|Rejection { refusal, .. }| match refusal.code {
+        self.append_own(now, broker, id, transaction, records).map_err(|Rejection { refusal, .. }| match refusal.code {
             ErrorCode::NOT_ENOUGH_REPLICAS => ErrorCode::COORDINATOR_NOT_AVAILABLE,
             ErrorCode::NOT_LEADER_OR_FOLLOWER => ErrorCode::NOT_COORDINATOR,
             code => code,
         })
     }
 
-    fn is_offsets_topic(&self, id: PartitionId) -> bool {
+    pub(super) fn is_offsets_topic(&self, id: PartitionId) -> bool {
         self.controller.topic(OFFSETS_TOPIC).is_some_and(|topic| topic.id == id.topic)
     }
 
@@ -159,7 +216,7 @@ impl Core {
         if !self.is_offsets_topic(id) {
             return;
         }
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_up()) {
             if broker.leads(id) {
                 broker.offsets.entry(id.index).or_default();
             } else {
@@ -178,31 +235,16 @@ impl Core {
             let (Some(offsets), Some(replica)) = (broker.offsets.get_mut(&id.index), broker.replicas.get(&id)) else {
                 continue;
             };
-            let records = match replica.log.records(offsets.applied, replica.high_watermark) {
-                Ok(records) => records,
-                Err(error) => {
-                    tracing::error!(%error, partition = id.index, "the log of {OFFSETS_TOPIC} cannot be read");
-                    continue;
-                }
-            };
-            for entry in records {
-                // Records of a kind that is not known here are passed over.
-                if let Some(key) = entry.key.and_then(OffsetKey::decode) {
-                    match entry.value.map(record::decode_value) {
-                        Some(Ok(value)) => offsets.apply(key, Some(value)),
-                        Some(Err(error)) => tracing::warn!(%error, offset = entry.offset, "not a committed offset"),
-                        None => offsets.apply(key, None),
-                    }
-                }
+            if let Err(error) = offsets.read_on(&replica.log, replica.high_watermark) {
+                tracing::error!(%error, partition = id.index, "the log of {OFFSETS_TOPIC} cannot be read");
             }
-            offsets.applied = replica.high_watermark;
         }
     }
 
     /// The offsets of a deleted topic go too: a topic of the same name would start with them.
     pub(super) fn delete_offsets_of(&mut self, now: Duration, topic: &str) {
         let mut tombstones: Vec<(i32, i32, Vec<_>)> = Vec::new();
-        for broker in self.brokers.values() {
+        for broker in self.brokers.values().filter(|broker| broker.is_in_touch()) {
             for (partition, offsets) in &broker.offsets {
                 let of_topic = offsets.groups.iter().flat_map(|(group, offsets)| {
                     let of_topic = offsets.keys().filter(|(name, _)| name == topic);
@@ -216,7 +258,7 @@ impl Core {
         let Some(offsets_topic) = self.controller.topic(OFFSETS_TOPIC).map(|topic| topic.id) else { return };
         for (broker, index, tombstones) in tombstones.into_iter().filter(|(.., tombstones)| !tombstones.is_empty()) {
             let id = PartitionId { topic: offsets_topic, index };
-            if let Err(code) = self.write_offsets(now, broker, id, &tombstones) {
+            if let Err(code) = self.write_offsets(now, broker, id, None, &tombstones) {
                 tracing::warn!(%code, topic, "the committed offsets of a deleted topic stay");
             }
         }

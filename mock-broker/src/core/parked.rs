@@ -6,8 +6,9 @@ use std::time::Duration;
 use milena_protocol::frame::RequestHeader;
 
 use super::controller::PartitionId;
+use super::transactions::Waiting;
 use super::{Origin, Ticket};
-use crate::api::{Call, fetch, offset_commit, produce};
+use crate::api::{Call, delete_records, fetch, offset_commit, produce};
 
 /// What a request waits for.
 #[derive(Debug)]
@@ -18,8 +19,12 @@ pub(crate) enum Wait {
     Fetch(fetch::Pending),
     /// That its offsets are on all in-sync replicas.
     OffsetCommit(offset_commit::Pending),
+    /// That all replicas start where it wants.
+    DeleteRecords(delete_records::Pending),
     /// That the members of its group have come as far. The group has its ticket, and answers it.
     Group,
+    /// That the next state of its transaction is on all in-sync replicas. The coordinator has its ticket, and answers it.
+    Transaction(Waiting),
 }
 
 #[derive(Debug)]

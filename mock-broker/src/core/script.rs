@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::primitives::Uuid;
+use milena_protocol::records::BatchError;
 
 use super::controller::{Layout, PartitionId, Refusal, TopicState};
-use super::offsets::OFFSETS_TOPIC;
+use super::offsets::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use super::replica::Replica;
-use super::{Core, LogRecord, NewTopic};
+use super::{Core, Log, LogMarker, LogRecord, NewTopic, ProducerState};
 
 impl Core {
     /// Checks, lays out and creates a topic, and makes its replicas.
@@ -35,7 +36,8 @@ impl Core {
     /// Deletes a topic with its records and its committed offsets.
     pub(crate) fn delete(&mut self, now: Duration, topic: Uuid) -> Option<TopicState> {
         let deleted = self.controller.delete(topic)?;
-        for broker in self.brokers.values_mut().filter(|broker| self.controller.is_up(broker.id)) {
+        self.held.retain(|(id, _)| id.topic != topic);
+        for broker in self.brokers.values_mut().filter(|broker| broker.is_in_touch()) {
             broker.replicas.retain(|id, _| id.topic != topic);
             if deleted.name == OFFSETS_TOPIC {
                 broker.offsets.clear();
@@ -43,6 +45,9 @@ impl Core {
         }
         if deleted.name == OFFSETS_TOPIC {
             self.forget_groups(now);
+        }
+        if deleted.name == TRANSACTIONS_TOPIC {
+            self.forget_transactions(now);
         }
         self.changed.extend(deleted.partition_ids().map(|(id, _)| id));
         self.delete_offsets_of(now, &deleted.name);
@@ -86,48 +91,6 @@ impl Core {
         self.create_topic(now, again)
     }
 
-    /// The broker's process ends. Others lead what it led; what waited there is forgotten with its connections.
-    pub(crate) fn crash(&mut self, now: Duration, broker: i32) {
-        let changed = self.controller.broker_went(broker);
-        if let Some(broker) = self.brokers.get_mut(&broker) {
-            broker.forget_memory();
-        }
-        self.parked.drop_where(|origin| origin.broker == broker);
-        for id in changed {
-            self.publish(id);
-        }
-        self.poll(now);
-    }
-
-    /// The broker's process starts again with what was on its disk.
-    pub(crate) fn restart(&mut self, now: Duration, broker: i32) {
-        let hosted = self.controller.broker_came(broker);
-        if let Some(broker) = self.brokers.get_mut(&broker) {
-            broker.replicas.retain(|id, _| self.controller.partition(*id).is_some());
-        }
-        for id in hosted {
-            self.publish(id);
-        }
-        self.poll(now);
-    }
-
-    pub(crate) fn is_up(&self, broker: i32) -> bool {
-        self.controller.is_up(broker)
-    }
-
-    /// Makes an in-sync replica the leader, with a new leader epoch; nothing if it leads already.
-    ///
-    /// # Errors
-    /// UNKNOWN_TOPIC_OR_PARTITION; ELIGIBLE_LEADERS_NOT_AVAILABLE if the broker is down or not in sync.
-    pub(crate) fn elect(&mut self, now: Duration, topic: &str, partition: i32, broker: i32) -> Result<(), ErrorCode> {
-        let id = self.partition_id(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        if self.controller.elect(id, broker)? {
-            self.publish(id);
-            self.poll(now);
-        }
-        Ok(())
-    }
-
     pub(crate) fn topics(&self) -> Vec<String> {
         self.controller.topics().map(|topic| topic.name.clone()).collect()
     }
@@ -138,8 +101,7 @@ impl Core {
 
     /// The partition, if it exists.
     pub(crate) fn partition_id(&self, topic: &str, partition: i32) -> Option<PartitionId> {
-        let topic = self.controller.topic(topic)?;
-        topic.partition(partition).map(|_| PartitionId { topic: topic.id, index: partition })
+        self.controller.partition_id(topic, partition)
     }
 
     /// Leader (-1: none) and leader epoch.
@@ -164,16 +126,43 @@ impl Core {
         self.brokers.get(&broker)?.replicas.get(&id)
     }
 
+    /// The replica of one broker, whatever it believes.
+    pub(crate) fn replica_at(&self, topic: &str, partition: i32, broker: i32) -> Option<&Replica> {
+        let id = self.partition_id(topic, partition)?;
+        self.brokers.get(&broker)?.replicas.get(&id)
+    }
+
+    /// The applications' records in the log of one broker, in order.
+    pub(crate) fn records_at(&self, topic: &str, partition: i32, broker: i32) -> Option<Vec<LogRecord>> {
+        let log = &self.replica_at(topic, partition, broker)?.log;
+        read_all(topic, partition, log, log.end())
+    }
+
     /// The applications' records below the high watermark, in order.
     pub(crate) fn records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
         let replica = self.leading_replica(topic, partition)?;
-        match replica.log.records(replica.log.start(), replica.high_watermark) {
-            Ok(records) => Some(records),
-            Err(error) => {
-                tracing::error!(%error, topic, partition, "the log cannot be read");
-                None
-            }
-        }
+        read_all(topic, partition, &replica.log, replica.high_watermark)
+    }
+
+    /// Those that a reader of committed records gets.
+    pub(crate) fn committed_records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
+        let replica = self.leading_replica(topic, partition)?;
+        let records = replica.log.committed_records(replica.log.start(), replica.last_stable_offset());
+        readable(topic, partition, records)
+    }
+
+    /// The markers below the high watermark, in order.
+    pub(crate) fn markers(&self, topic: &str, partition: i32) -> Option<Vec<LogMarker>> {
+        let replica = self.leading_replica(topic, partition)?;
+        Some(replica.log.markers(replica.log.start(), replica.high_watermark).collect())
+    }
+
+    pub(crate) fn producers(&self, topic: &str, partition: i32) -> Option<Vec<ProducerState>> {
+        self.leading_replica(topic, partition).map(Replica::producer_states)
+    }
+
+    pub(crate) fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.leading_replica(topic, partition).map(Replica::last_stable_offset)
     }
 
     pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -199,4 +188,12 @@ impl Core {
         let id = self.partition_for_key(OFFSETS_TOPIC, group);
         id.and_then(|id| self.controller.partition(id)).map_or(-1, |state| state.leader)
     }
+}
+
+fn read_all(topic: &str, partition: i32, log: &Log, until: i64) -> Option<Vec<LogRecord>> {
+    readable(topic, partition, log.records(log.start(), until))
+}
+
+fn readable(topic: &str, partition: i32, records: Result<Vec<LogRecord>, BatchError>) -> Option<Vec<LogRecord>> {
+    records.inspect_err(|error| tracing::error!(%error, topic, partition, "the log cannot be read")).ok()
 }

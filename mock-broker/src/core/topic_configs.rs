@@ -37,6 +37,7 @@ impl Kind {
             Kind::Long(min) => value.parse::<i64>().is_ok_and(|value| value >= min),
             Kind::Double(min, max) => value.parse::<f64>().is_ok_and(|value| (min..=max).contains(&value)),
             Kind::OneOf(values) => values.contains(&value),
+            Kind::ListOf(_) if value.is_empty() => true,
             Kind::ListOf(values) => value.split(',').map(str::trim).all(|value| values.contains(&value)),
             Kind::AnyList => true,
         }
@@ -107,6 +108,7 @@ table! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     DynamicTopic = 1,
+    DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
 }
@@ -122,6 +124,7 @@ pub(crate) struct TopicConfigs {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AppendRules {
     pub(crate) max_message_bytes: usize,
+    pub(crate) segment_bytes: usize,
     pub(crate) max_decompressed_bytes: usize,
     pub(crate) timestamp_type: TimestampType,
     pub(crate) timestamp_before_max_ms: i64,
@@ -130,6 +133,29 @@ pub(crate) struct AppendRules {
     /// `None` keeps the producer's.
     pub(crate) compression: Option<Compression>,
     pub(crate) min_insync_replicas: usize,
+    pub(crate) elects_uncleanly: bool,
+}
+
+/// What a topic says about its segments, and about which records may go. Read once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogRules {
+    pub(crate) segment_bytes: u64,
+    /// Milliseconds, as the following times.
+    pub(crate) segment_ms: i64,
+    /// Whether old records are deleted.
+    pub(crate) deletes: bool,
+    /// Negative: no limit.
+    pub(crate) retention_bytes: i64,
+    /// Negative: no limit.
+    pub(crate) retention_ms: i64,
+    /// Whether only the last record of each key is kept.
+    pub(crate) compacts: bool,
+    /// A log with a larger share of records that were not compacted yet is compacted.
+    pub(crate) min_cleanable_dirty_ratio: f64,
+    /// Records younger than this are not compacted.
+    pub(crate) min_compaction_lag_ms: i64,
+    /// How long a tombstone stays after it was first compacted.
+    pub(crate) delete_retention_ms: i64,
 }
 
 impl TopicConfigs {
@@ -160,9 +186,9 @@ impl TopicConfigs {
 
     /// The value that would hold had none been set for this topic.
     pub(crate) fn inherited(&self, definition: &Definition) -> (String, Source) {
-        let from_broker = self.broker_min_insync_replicas.to_string();
-        if definition.name == "min.insync.replicas" && from_broker != definition.default {
-            (from_broker, Source::StaticBroker)
+        // Kafka sets this one for the whole cluster, from what its first controller was started with (KIP-966).
+        if definition.name == "min.insync.replicas" {
+            (self.broker_min_insync_replicas.to_string(), Source::DynamicDefaultBroker)
         } else {
             (definition.default.to_owned(), Source::Default)
         }
@@ -181,9 +207,28 @@ impl TopicConfigs {
         usize::try_from(self.number(name)).unwrap_or(0)
     }
 
+    fn has_policy(&self, wanted: &str) -> bool {
+        self.text("cleanup.policy").split(',').any(|policy| policy.trim() == wanted)
+    }
+
+    pub(crate) fn log_rules(&self) -> LogRules {
+        LogRules {
+            segment_bytes: self.size("segment.bytes") as u64,
+            segment_ms: self.number("segment.ms"),
+            deletes: self.has_policy("delete"),
+            retention_bytes: self.number("retention.bytes"),
+            retention_ms: self.number("retention.ms"),
+            compacts: self.has_policy("compact"),
+            min_cleanable_dirty_ratio: self.text("min.cleanable.dirty.ratio").parse().unwrap_or(0.0),
+            min_compaction_lag_ms: self.number("min.compaction.lag.ms"),
+            delete_retention_ms: self.number("delete.retention.ms"),
+        }
+    }
+
     pub(crate) fn append_rules(&self) -> AppendRules {
         AppendRules {
             max_message_bytes: self.size("max.message.bytes"),
+            segment_bytes: self.size("segment.bytes"),
             max_decompressed_bytes: self.size("max.decompressed.message.bytes"),
             timestamp_type: match self.text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,
@@ -191,13 +236,14 @@ impl TopicConfigs {
             },
             timestamp_before_max_ms: self.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: self.number("message.timestamp.after.max.ms"),
-            is_compacted: self.text("cleanup.policy").split(',').any(|policy| policy.trim() == "compact"),
+            is_compacted: self.has_policy("compact"),
             compression: match self.text("compression.type").as_str() {
                 "producer" => None,
                 "uncompressed" => Some(Compression::None),
                 name => Compression::from_name(name),
             },
             min_insync_replicas: self.size("min.insync.replicas"),
+            elects_uncleanly: self.text("unclean.leader.election.enable").eq_ignore_ascii_case("true"),
         }
     }
 }

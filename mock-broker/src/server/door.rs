@@ -4,14 +4,13 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::gate::Gates;
 use super::{Shared, Ticketed};
 
 /// How many connections the system holds for a broker until they are accepted.
@@ -23,42 +22,10 @@ pub(crate) struct Door {
     /// None if connections come over pipes only.
     address: Option<SocketAddr>,
     place: Place,
-    frozen: Arc<Frozen>,
+    gates: Arc<Gates>,
     /// How often it has been opened: what accepts for an earlier time must not go on.
     openings: u64,
     accepting: Option<AbortHandle>,
-}
-
-/// Whether a broker is frozen. Those who wait for the thaw are woken in the order in which they began to: tokio's watch channel
-/// draws that order by chance, and one seed would not give one run.
-#[derive(Default)]
-pub(crate) struct Frozen {
-    frozen: AtomicBool,
-    thawed: Notify,
-}
-
-impl Frozen {
-    fn is_set(&self) -> bool {
-        self.frozen.load(Ordering::Acquire)
-    }
-
-    fn set(&self, frozen: bool) {
-        self.frozen.store(frozen, Ordering::Release);
-        if !frozen {
-            self.thawed.notify_waiters();
-        }
-    }
-
-    /// Waits until the broker is not frozen.
-    pub(super) async fn thaw(&self) {
-        loop {
-            let thawed = self.thawed.notified();
-            if !self.is_set() {
-                return;
-            }
-            thawed.await;
-        }
-    }
 }
 
 enum Place {
@@ -71,23 +38,20 @@ enum Place {
 impl Door {
     pub(crate) fn new(listener: Option<TcpListener>) -> io::Result<Self> {
         let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        Ok(Self { address, place: Place::Open(listener), frozen: Arc::default(), openings: 0, accepting: None })
+        Ok(Self { address, place: Place::Open(listener), gates: Arc::default(), openings: 0, accepting: None })
+    }
+
+    /// Where it listens; none if connections come over pipes only.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.place, Place::Open(_))
     }
 
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.frozen.is_set()
-    }
-
-    pub(crate) fn freeze(&mut self, frozen: bool) {
-        self.frozen.set(frozen);
-    }
-
-    pub(super) fn frozen(&self) -> Arc<Frozen> {
-        Arc::clone(&self.frozen)
+    pub(crate) fn gates(&self) -> &Arc<Gates> {
+        &self.gates
     }
 
     pub(super) fn shut(&mut self) {
@@ -107,7 +71,16 @@ impl Door {
         if let Place::Open(Some(listener)) = std::mem::replace(&mut self.place, place) {
             stop_listening(listener);
         }
-        self.frozen.set(false);
+        self.gates.work.open();
+    }
+
+    /// Listens there instead of where it did, after it was shut.
+    pub(super) fn move_to(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = reserve(address)?;
+        let address = socket.local_addr()?;
+        self.address = Some(address);
+        self.place = Place::Shut(Some(socket));
+        Ok(address)
     }
 
     /// Listens again where it did before. Only on a runtime.
@@ -177,9 +150,12 @@ fn stop_listening(listener: TcpListener) {
     drop(listener);
 }
 
+/// A connection; without a ticket if a fault refuses it.
+type Accepted = (TcpStream, Option<Ticketed>);
+
 pub(super) async fn accept(shared: Arc<Shared>, broker: i32, opening: u64) {
     // Accepting and registering are one step under the lock: a crash sees the connection, or the connection sees the crash.
-    let poll = |cx: &mut Context<'_>| -> Poll<Option<io::Result<(TcpStream, Ticketed)>>> {
+    let poll = |cx: &mut Context<'_>| -> Poll<Option<io::Result<Accepted>>> {
         let mut state = shared.lock();
         let Some(door) = state.doors.get(&broker) else { return Poll::Ready(None) };
         let (stream, peer) = match ready!(door.poll_accept(opening, cx)) {
@@ -187,12 +163,18 @@ pub(super) async fn accept(shared: Arc<Shared>, broker: i32, opening: u64) {
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => return Poll::Ready(None),
         };
-        let ticketed = state.open(broker, format!("/{}", peer.ip()), None);
-        Poll::Ready(ticketed.map(|ticketed| Ok((stream, ticketed))))
+        let now = shared.now();
+        if state.rules.refuse_connection(now, broker) {
+            return Poll::Ready(Some(Ok((stream, None))));
+        }
+        let ticketed = state.open(now, broker, format!("/{}", peer.ip()), None);
+        Poll::Ready(ticketed.map(|ticketed| Ok((stream, Some(ticketed)))))
     };
     loop {
         match poll_fn(poll).await {
-            Some(Ok((stream, ticketed))) => {
+            // The system has accepted it already: closing it at once is the nearest to a refusal.
+            Some(Ok((_refused, None))) => shared.changed.notify_waiters(),
+            Some(Ok((stream, Some(ticketed)))) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(broker, %error, "cannot switch off delays of a new connection");
                 }

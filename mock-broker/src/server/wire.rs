@@ -12,6 +12,12 @@ const LONGEST_FRAME: usize = 100 * 1024 * 1024;
 const READ_AHEAD: usize = 16 * 1024;
 /// … and so much is reserved for a body before any byte of it has come.
 const FIRST_RESERVE: usize = 64 * 1024;
+/// The length of a frame.
+const PREFIX: usize = 4;
+/// Key, version, correlation id, and the length of the client's name.
+const FIXED_HEADER: usize = 10;
+/// Of a name that is longer than this, rules see nothing before the whole request has come.
+const LONGEST_NAME: usize = 8 * 1024;
 /// Pieces handed to the system at once.
 const SLICES: usize = 64;
 
@@ -30,10 +36,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// # Errors
     /// The stream fails, ends within a frame, or claims a length that no request has.
     pub(super) async fn read_frame(&mut self) -> io::Result<Option<Bytes>> {
-        while self.ahead.len() < 4 {
-            if self.read_ahead().await? == 0 {
-                return if self.ahead.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
-            }
+        if !self.read_ahead_to(PREFIX).await? {
+            return if self.ahead.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         let declared = self.ahead.get_i32();
         let length = usize::try_from(declared).ok().filter(|length| *length <= LONGEST_FRAME).ok_or_else(|| {
@@ -67,6 +71,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
         }
         std::future::pending().await
+    }
+
+    /// Waits for the next frame, or for the end of the stream.
+    pub(super) async fn begin_frame(&mut self) -> io::Result<()> {
+        self.read_ahead_to(PREFIX).await.map(drop)
+    }
+
+    /// As much of the next frame as tells its API and its client, or what there is of it.
+    pub(super) async fn start_of_frame(&mut self) -> io::Result<Bytes> {
+        let mut wanted = PREFIX + FIXED_HEADER;
+        if self.read_ahead_to(wanted).await? {
+            let length_of_name = &self.ahead[wanted - 2..wanted];
+            wanted += usize::from(u16::from_be_bytes([length_of_name[0], length_of_name[1]])).min(LONGEST_NAME);
+            self.read_ahead_to(wanted + 1).await?;
+        }
+        Ok(Bytes::copy_from_slice(self.ahead.get(PREFIX..).unwrap_or_default()))
+    }
+
+    /// Reads on until so many bytes of the next frame have come, prefix included, or the peer has ended the stream.
+    pub(super) async fn read_no_further_than(&mut self, length: usize) -> io::Result<()> {
+        let mut left = length.saturating_sub(self.ahead.len());
+        while left > 0 {
+            self.ahead.clear();
+            self.ahead.reserve(READ_AHEAD);
+            match self.stream.read_buf(&mut (&mut self.ahead).limit(left.min(READ_AHEAD))).await? {
+                0 => break,
+                read => left -= read,
+            }
+        }
+        Ok(())
+    }
+
+    /// False if the stream has ended before.
+    async fn read_ahead_to(&mut self, length: usize) -> io::Result<bool> {
+        while self.ahead.len() < length {
+            if self.read_ahead().await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn read_ahead(&mut self) -> io::Result<usize> {

@@ -68,18 +68,33 @@ async fn a_taken_port_is_named_in_one_line() {
 }
 
 #[test]
-fn bad_arguments_are_named_with_the_usage() {
+fn bad_arguments_are_named_in_one_line() {
     for (arguments, named) in [
         (&["--brokr", "3"][..], "--brokr"),
-        (&["--port", "0", "--topic", "orders:6:9"], "INVALID_REPLICATION_FACTOR"),
+        (&["--brokers", "many"], "--brokers many is not a number from 1 to 1000"),
+        (
+            &["--port", "0", "--topic", "orders:6:9"],
+            "topic orders (6 partitions, 9 replicas) in a cluster of 3 brokers",
+        ),
         (&["--port", "0", "--brokers", "0"], "0 brokers"),
         (&["--port", "0", "--host", "0.0.0.0"], "0.0.0.0"),
     ] {
-        let output = program(arguments).output().unwrap();
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(named) && error.contains("Usage: milena-mock-broker"), "{error}");
+        let Output { status, stdout, stderr } = program(arguments).output().unwrap();
+        let (out, error) = (text(&stdout), text(&stderr));
+        assert_eq!((status.code(), out.as_str()), (Some(2), ""), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.starts_with("milena-mock-broker: ") && error.contains(named), "{error}");
+        assert!(error.ends_with("; --help lists the options\n"), "{error}");
     }
+}
+
+#[test]
+fn a_bad_log_level_is_named_in_one_line() {
+    let Output { status, stderr, .. } = program(&["--port", "0"]).env("RUST_LOG", "milena=loud").output().unwrap();
+    let error = text(&stderr);
+    assert_eq!(status.code(), Some(2), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains("RUST_LOG=milena=loud"), "{error}");
 }
 
 #[test]

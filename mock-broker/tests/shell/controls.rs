@@ -95,7 +95,7 @@ async fn a_broker_that_is_not_there_cannot_be_crashed() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "waited 30 s in vain for the mock cluster to have: a miracle")]
+#[should_panic(expected = "waited 60 s in vain for the mock cluster to have: a miracle")]
 async fn waiting_gives_up_and_says_for_what_it_waited() {
     in_memory().until("a miracle", |_| false).await;
 }

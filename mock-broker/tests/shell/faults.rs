@@ -151,7 +151,7 @@ async fn a_rule_does_not_panic_while_another_panic_is_under_way() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(
-    expected = "waited 30 s in vain for a fault to fire: any request, broker 1, always: delay by 1s (added at"
+    expected = "waited 60 s in vain for a fault to fire (0 of 1): any request, broker 1, always: delay by 1s (added at"
 )]
 async fn waiting_for_a_hit_gives_up_and_names_the_rule() {
     let cluster = in_memory();

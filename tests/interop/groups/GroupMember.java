@@ -1,13 +1,16 @@
 import java.time.Duration;
 import java.util.Collection;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.RangeAssignor;
 import org.apache.kafka.clients.consumer.RoundRobinAssignor;
+import org.apache.kafka.clients.consumer.StickyAssignor;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.StringDeserializer;
@@ -21,8 +24,14 @@ public class GroupMember {
         settings.put("auto.offset.reset", "earliest");
         if (arguments.length > 3) {
             // Java takes classes instead of names.
-            Class<?> strategy = arguments[3].equals("range") ? RangeAssignor.class : RoundRobinAssignor.class;
-            settings.put("partition.assignment.strategy", strategy.getName());
+            Map<String, Class<?>> strategies = Map.of(
+                    "range", RangeAssignor.class,
+                    "roundrobin", RoundRobinAssignor.class,
+                    "sticky", StickyAssignor.class,
+                    "cooperative-sticky", CooperativeStickyAssignor.class);
+            settings.put("partition.assignment.strategy", strategies.get(arguments[3]).getName());
+            settings.put("session.timeout.ms", "6000");
+            settings.put("heartbeat.interval.ms", "500");
         }
         KafkaConsumer<String, String> consumer =
                 new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
@@ -40,12 +49,18 @@ public class GroupMember {
         }));
         consumer.subscribe(List.of(arguments[2]), new ConsumerRebalanceListener() {
             @Override
-            public void onPartitionsRevoked(Collection<TopicPartition> revoked) {}
+            public void onPartitionsRevoked(Collection<TopicPartition> revoked) {
+                say("revoked", revoked);
+            }
+
+            @Override
+            public void onPartitionsLost(Collection<TopicPartition> lost) {
+                say("lost", lost);
+            }
 
             @Override
             public void onPartitionsAssigned(Collection<TopicPartition> assigned) {
-                System.out.println("assigned " + consumer.assignment().stream().map(TopicPartition::partition).sorted()
-                        .map(String::valueOf).collect(Collectors.joining(" ")));
+                say("assigned", consumer.assignment());
             }
         });
         try {
@@ -57,5 +72,10 @@ public class GroupMember {
         } catch (WakeupException leaving) {
             consumer.close();
         }
+    }
+
+    private static void say(String word, Collection<TopicPartition> partitions) {
+        System.out.println(partitions.stream().map(TopicPartition::partition).sorted().map(String::valueOf)
+                .collect(Collectors.joining(" ", word + " ", "")));
     }
 }

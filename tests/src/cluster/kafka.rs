@@ -11,6 +11,16 @@ pub(super) enum Kafka {
     Containers(ContainedKafka),
 }
 
+macro_rules! on_either {
+    ($kafka:ident, $method:ident($($argument:expr)?)) => {
+        match $kafka {
+            Self::Processes(cluster) => cluster.$method($($argument)?).await,
+            #[cfg(feature = "docker")]
+            Self::Containers(cluster) => cluster.$method($($argument)?).await,
+        }
+    };
+}
+
 impl Kafka {
     pub(super) async fn start(choice: Choice, settings: Settings) -> Result<Self, Error> {
         match choice {
@@ -36,18 +46,22 @@ impl Kafka {
     }
 
     pub(super) async fn crash(&self, id: i32) -> Result<(), Error> {
-        match self {
-            Self::Processes(cluster) => cluster.crash(id).await,
-            #[cfg(feature = "docker")]
-            Self::Containers(cluster) => cluster.crash(id).await,
-        }
+        on_either!(self, crash(id))
     }
 
     pub(super) async fn restart(&self, id: i32) -> Result<(), Error> {
-        match self {
-            Self::Processes(cluster) => cluster.restart(id).await,
-            #[cfg(feature = "docker")]
-            Self::Containers(cluster) => cluster.restart(id).await,
-        }
+        on_either!(self, restart(id))
+    }
+
+    pub(super) async fn freeze(&self, id: i32) -> Result<(), Error> {
+        on_either!(self, freeze(id))
+    }
+
+    pub(super) async fn thaw(&self, id: i32) -> Result<(), Error> {
+        on_either!(self, thaw(id))
+    }
+
+    pub(super) async fn heal(&self) -> Result<(), Error> {
+        on_either!(self, heal())
     }
 }

@@ -6,20 +6,36 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use milena_protocol::ErrorCode;
 use milena_protocol::api::Request;
-use milena_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use milena_protocol::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use milena_protocol::messages::delete_topics::DeleteTopicsRequest;
+use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse, TopicPartitions};
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use milena_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
+use milena_protocol::primitives::Uuid;
 use milena_protocol::records::Batches;
 
 use super::raw::{ask, ask_by_hand};
-use super::{Kind, TestCluster};
+use super::{Kind, TestCluster, is_older_than};
 use crate::eventually::eventually;
 
 const METADATA: i16 = 9;
 const CREATE_TOPICS: i16 = 5;
+const LIST_OFFSETS: i16 = 6;
 /// The last version that names topics.
 const FETCH: i16 = 12;
 const LARGEST: usize = 64 * 1024 * 1024;
+
+/// Which leader is to be elected: its number in the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Election {
+    /// The first replica, if it is in sync.
+    Preferred = 0,
+    /// Of a partition without a leader: any replica.
+    Unclean = 1,
+}
 
 /// A record as it is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +63,14 @@ impl Logged {
     }
 }
 
+fn settings(configs: &[(&str, &str)]) -> Vec<CreatableTopicConfig> {
+    let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+        name: (*name).to_owned(),
+        value: Some((*value).to_owned()),
+    };
+    configs.iter().map(config).collect()
+}
+
 impl TestCluster {
     /// Creates a topic that no other test has, with three replicas, and returns its name once every broker knows its leaders.
     pub async fn topic(&self, name: &str, partitions: i32) -> String {
@@ -55,25 +79,56 @@ impl TestCluster {
 
     /// Like [`topic`](Self::topic), with topic settings by Kafka's names.
     pub async fn topic_with(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
-        let name = self.unique(name);
-        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
-            name: (*name).to_owned(),
-            value: Some((*value).to_owned()),
-        };
-        let topic = CreatableTopic {
-            name: name.clone(),
-            num_partitions: partitions,
-            replication_factor: 3,
-            configs: configs.iter().map(config).collect(),
-            ..Default::default()
-        };
+        let topic = CreatableTopic { num_partitions: partitions, replication_factor: 3, ..Default::default() };
+        self.create(CreatableTopic { name: self.unique(name), configs: settings(configs), ..topic }).await
+    }
+
+    /// Like [`topic`](Self::topic), with one partition on these brokers, of which the first leads.
+    pub async fn topic_on(&self, name: &str, brokers: &[i32], configs: &[(&str, &str)]) -> String {
+        let assignment = CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.to_vec() };
+        let topic = CreatableTopic { num_partitions: -1, replication_factor: -1, ..Default::default() };
+        let assignments = vec![assignment];
+        self.create(CreatableTopic { name: self.unique(name), assignments, configs: settings(configs), ..topic }).await
+    }
+
+    /// Deletes a topic and creates another one of the same name with one partition, once no broker knows the old one.
+    pub async fn recreate_topic(&self, name: &str) {
+        let old = self.topic_id(name).await;
+        let named =
+            DeleteTopicsRequest { topic_names: vec![name.to_owned()], timeout_ms: 20_000, ..Default::default() };
+        let answer = self.ask_controller(4, &named, |answer| answer.responses[0].error_code).await;
+        assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "deleting {name}");
+        eventually(&format!("no broker to know {name}"), async || {
+            for address in self.speaking() {
+                if !partitions_of(&address, name).await.ok()?.is_empty() {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        let topic = CreatableTopic { num_partitions: 1, replication_factor: 3, ..Default::default() };
+        self.create(CreatableTopic { name: name.to_owned(), ..topic }).await;
+        assert_ne!(self.topic_id(name).await, old, "another topic");
+    }
+
+    async fn create(&self, topic: CreatableTopic) -> String {
+        let name = topic.name.clone();
+        let partitions = topic.num_partitions.max(topic.assignments.len() as i32);
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 20_000, validate_only: false };
-        let answer = self.ask_any(async |address| ask(address, CREATE_TOPICS, &request).await).await;
-        let topic = &answer.topics[0];
-        assert_eq!(topic.error_code, ErrorCode::NONE, "creating {name}: {:?}", topic.error_message);
+        eventually(&format!("the creation of {name}"), async || {
+            let answer = self.ask_controller(CREATE_TOPICS, &request, |answer| answer.topics[0].error_code).await;
+            let topic = &answer.topics[0];
+            if topic.error_code == ErrorCode::TOPIC_ALREADY_EXISTS && is_older_than((3, 3)) {
+                return None; // ZooKeeper still has the name when brokers have forgotten the topic.
+            }
+            assert_eq!(topic.error_code, ErrorCode::NONE, "creating {name}: {:?}", topic.error_message);
+            Some(())
+        })
+        .await;
         eventually(&format!("every broker to know the leaders of {name}"), async || {
-            for address in self.bootstrap().split(',') {
-                let known = partitions_of(address, &name).await.unwrap_or_default();
+            for address in self.speaking() {
+                let known = partitions_of(&address, &name).await.unwrap_or_default();
                 let led = known.iter().filter(|partition| partition.leader_id >= 0).count();
                 if led != partitions as usize {
                     return None;
@@ -82,7 +137,18 @@ impl TestCluster {
             Some(())
         })
         .await;
+        for partition in 0..partitions {
+            self.until_led(&name, partition).await;
+        }
         name
+    }
+
+    /// The id of a topic that exists.
+    pub async fn topic_id(&self, topic: &str) -> Uuid {
+        let topics = vec![MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() }];
+        let request = MetadataRequest { topics: Some(topics), ..Default::default() };
+        let mut answer = self.ask_any(async |address| ask(address, 12, &request).await).await;
+        answer.topics.pop().map(|topic| topic.topic_id).expect("it was asked for")
     }
 
     /// The id of the broker that leads a partition.
@@ -98,32 +164,98 @@ impl TestCluster {
         self.partition(topic, partition).await.map(|partition| partition.isr_nodes).unwrap_or_default()
     }
 
+    /// What some broker that answers knows about a partition that exists.
+    pub async fn known(&self, topic: &str, partition: i32) -> MetadataResponsePartition {
+        self.partition(topic, partition).await.unwrap_or_else(|| panic!("{topic}-{partition} does not exist"))
+    }
+
+    /// Waits until some broker that answers knows the partition so.
+    pub async fn until_known(
+        &self,
+        what: &str,
+        topic: &str,
+        is_so: impl Fn(&MetadataResponsePartition) -> bool,
+    ) -> MetadataResponsePartition {
+        let what = format!("{topic}-0 to have {what}");
+        eventually(&what, async || self.partition(topic, 0).await.filter(|partition| is_so(partition))).await
+    }
+
     /// Makes another replica the leader, without any broker going down, and returns it once every broker knows.
     pub async fn move_leader(&self, topic: &str, partition: i32) -> i32 {
-        let known = self.partition(topic, partition).await.expect("the partition exists");
+        let known = self.known(topic, partition).await;
         let next = *known.isr_nodes.iter().find(|id| **id != known.leader_id).expect("a follower is in sync");
+        self.elect(topic, partition, next).await;
+        self.until_led(topic, partition).await;
+        next
+    }
+
+    /// Makes an in-sync replica the leader, and returns once every broker that answers knows.
+    pub async fn elect(&self, topic: &str, partition: i32, next: i32) {
         match &self.kind {
             Kind::Mock(cluster) => cluster.partition(topic, partition).elect(next),
-            Kind::Real(_) => self.prefer(topic, partition, next, &known.replica_nodes).await,
+            Kind::Real(_) => self.put_first(topic, partition, next).await,
         }
+        let is_real = self.is_real();
         eventually(&format!("every broker to know that {topic}-{partition} is led by {next}"), async || {
-            for address in self.bootstrap().split(',') {
-                let known = partitions_of(address, topic).await.ok()?;
+            for address in self.speaking() {
+                let known = partitions_of(&address, topic).await.ok()?;
                 let leader = known.iter().find(|known| known.partition_index == partition)?.leader_id;
                 if leader != next {
+                    if is_real {
+                        // With ZooKeeper the replicas' new order takes a while.
+                        self.elect_leader(topic, partition, Election::Preferred).await;
+                    }
                     return None;
                 }
             }
             Some(())
         })
         .await;
-        next
     }
 
-    /// Puts a replica first in the list of replicas, then elects that one.
-    async fn prefer(&self, topic: &str, partition: i32, next: i32, replicas: &[i32]) {
+    /// Has the controller elect a leader now.
+    pub async fn elect_leader(&self, topic: &str, partition: i32, election: Election) -> ErrorCode {
+        let partitions = TopicPartitions { topic: topic.to_owned(), partitions: vec![partition] };
+        let request = ElectLeadersRequest {
+            election_type: election as i8,
+            topic_partitions: Some(vec![partitions]),
+            timeout_ms: 20_000,
+        };
+        let of_partition =
+            |answer: &ElectLeadersResponse| answer.replica_election_results[0].partition_result[0].error_code;
+        let answer = self.ask_controller(2, &request, of_partition).await;
+        assert_eq!(answer.error_code, ErrorCode::NONE, "elect a leader of {topic}-{partition}");
+        of_partition(&answer)
+    }
+
+    /// Waits until the leader of a partition says so itself, which may be a while after the others have heard of it.
+    pub async fn until_led(&self, topic: &str, partition: i32) {
+        self.offset_at(topic, partition, -1).await;
+    }
+
+    /// The offset of the first record of a partition that is kept.
+    pub async fn start(&self, topic: &str, partition: i32) -> i64 {
+        self.offset_at(topic, partition, -2).await
+    }
+
+    /// The offset at a special time, once the leader says so itself.
+    async fn offset_at(&self, topic: &str, partition: i32, timestamp: i64) -> i64 {
+        let wanted = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
+        let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions: vec![wanted] }];
+        let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+        eventually(&format!("the leader of {topic}-{partition} to lead"), async || {
+            let leader = self.partition(topic, partition).await?.leader_id;
+            let answer = ask(&self.address(leader)?, LIST_OFFSETS, &request).await.ok()?;
+            let found = answer.topics.first()?.partitions.first()?;
+            found.error_code.is_none().then_some(found.offset)
+        })
+        .await
+    }
+
+    /// Puts a replica first in the list of replicas.
+    async fn put_first(&self, topic: &str, partition: i32, next: i32) {
         const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
-        const ELECT_LEADERS: i16 = 43;
+        let replicas = self.known(topic, partition).await.replica_nodes;
         let mut body = 20_000_i32.to_be_bytes().to_vec();
         body.extend(one_partition(topic));
         body.extend(partition.to_be_bytes());
@@ -134,15 +266,6 @@ impl TestCluster {
         let code =
             self.ask_any(async |address| ask_by_hand(address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await).await;
         assert_eq!(code, 0, "alter the replicas of {topic}-{partition}");
-
-        let mut body = vec![0]; // the preferred one
-        body.extend(one_partition(topic));
-        body.extend(partition.to_be_bytes());
-        body.push(0); // tags of the topic
-        body.extend(20_000_i32.to_be_bytes());
-        body.push(0); // tags of the request
-        let code = self.ask_any(async |address| ask_by_hand(address, ELECT_LEADERS, 2, &body).await).await;
-        assert_eq!(code, 0, "elect a leader of {topic}-{partition}");
     }
 
     /// All records of a partition that are in the log for good, oldest first, in the leader's own words.
@@ -150,8 +273,11 @@ impl TestCluster {
         let (mut records, mut offset) = (Vec::new(), 0);
         loop {
             let what = format!("the leader of {topic}-{partition} to answer a fetch");
-            let data = eventually(&what, async || self.fetch(topic, partition, offset, LARGEST).await).await;
-            offset = offset.max(data.log_start_offset);
+            let data = eventually(&what, async || {
+                let from = self.start(topic, partition).await.max(offset);
+                self.fetch(topic, partition, from, LARGEST).await
+            })
+            .await;
             for batch in Batches::new(data.records.map(|records| records.into_bytes()).unwrap_or_default()) {
                 let batch = batch.expect("a batch");
                 assert!(batch.has_valid_crc(), "a batch of {topic}-{partition} is damaged");
@@ -183,7 +309,11 @@ impl TestCluster {
     /// The offset behind the last record of a partition that is in the log for good.
     pub async fn end(&self, topic: &str, partition: i32) -> i64 {
         let what = format!("the leader of {topic}-{partition} to answer a fetch");
-        eventually(&what, async || self.fetch(topic, partition, 0, 1).await).await.high_watermark
+        eventually(&what, async || {
+            let start = self.start(topic, partition).await;
+            Some(self.fetch(topic, partition, start, 1).await?.high_watermark)
+        })
+        .await
     }
 
     async fn fetch(&self, topic: &str, partition: i32, offset: i64, most_bytes: usize) -> Option<PartitionData> {
@@ -218,11 +348,26 @@ impl TestCluster {
         self.bootstrap().split(',').nth(index).map(str::to_owned)
     }
 
+    /// The answer of the controller, to which brokers with ZooKeeper do not forward a request.
+    pub(crate) async fn ask_controller<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        code: impl Fn(&R::Response) -> ErrorCode,
+    ) -> R::Response {
+        self.ask_any(async |address| {
+            let answer = ask(address, version, request).await?;
+            let refused = code(&answer) == ErrorCode::NOT_CONTROLLER;
+            if refused { Err(io::Error::other("it is not the controller")) } else { Ok(answer) }
+        })
+        .await
+    }
+
     /// The answer of the first broker that gives one.
     pub(crate) async fn ask_any<T>(&self, ask: impl AsyncFn(&str) -> io::Result<T>) -> T {
         let mut failures = Vec::new();
-        for address in self.bootstrap().split(',') {
-            match ask(address).await {
+        for address in self.speaking() {
+            match ask(&address).await {
                 Ok(answer) => return answer,
                 Err(error) => failures.push(format!("{address}: {error}")),
             }

@@ -2,11 +2,13 @@
 
 mod acks;
 mod assignors;
+mod cooperative;
 mod lifetimes;
 mod listening;
 mod mixed;
 mod sharing;
 mod statics;
+mod subscribing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -11,6 +11,7 @@ use crate::trouble::Trouble;
 use crate::world::{World, for_each_seed, run};
 
 const RECORDS: usize = 600;
+const STRATEGIES: [&str; 4] = ["range", "roundrobin", "sticky", "cooperative-sticky"];
 
 /// 600 records over six partitions while three members read them: one dies, one broker crashes, others come and go. In a
 /// `troubled` world there is more. Returns how many records were read more than once, and a hash over all that went over the wire.
@@ -19,6 +20,8 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
     let client = world.client().await;
     let producer = client.producer().build().await.unwrap();
     let policy = if world.random.below(2) == 0 { CommitPolicy::Returned } else { CommitPolicy::Acked };
+    let strategy = STRATEGIES[world.random.below(4) as usize];
+    let manner = (policy, strategy);
     let hold = Duration::from_millis(1 + world.random.below(2000));
     let mut members = Vec::new();
     let mut next = 0;
@@ -27,13 +30,13 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
     let death_at = 100 + world.random.below(400) as usize;
     for number in 0..RECORDS {
         if number % 200 == 0 {
-            members.push(Member::join(&mut world, &log, next, policy, hold).await);
+            members.push(Member::join(&mut world, &log, next, manner, hold).await);
             next += 1;
         }
         if number == death_at {
             let victim = world.random.below(members.len() as u64) as usize;
             members.remove(victim).die();
-            members.push(Member::join(&mut world, &log, next, policy, hold).await);
+            members.push(Member::join(&mut world, &log, next, manner, hold).await);
             next += 1;
         }
         match &mut trouble {
@@ -48,7 +51,7 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
                 members.remove(leaver).close().await;
             }
             1 if members.len() < 4 => {
-                members.push(Member::join(&mut world, &log, next, policy, hold).await);
+                members.push(Member::join(&mut world, &log, next, manner, hold).await);
                 next += 1;
             }
             _ => {}

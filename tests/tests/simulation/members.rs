@@ -48,19 +48,34 @@ pub(crate) struct LeaseLog {
 pub(crate) struct Log {
     cluster: MockCluster,
     leases: Arc<Mutex<Vec<LeaseLog>>>,
+    /// Who has each partition, from `assigned` until `revoked` or `lost` was called.
+    owners: Arc<Mutex<BTreeMap<i32, usize>>>,
 }
 
 impl Log {
     pub(crate) fn new(world: &World) -> Self {
-        Self { cluster: world.cluster.clone(), leases: Arc::default() }
+        Self { cluster: world.cluster.clone(), leases: Arc::default(), owners: Arc::default() }
     }
 
     fn begin(&self, member: usize, partition: i32) {
+        let other = self.owners.lock().unwrap().insert(partition, member);
+        assert_eq!(other, None, "partition {partition} is given to member {member}");
         let floor = self.cluster.group(GROUP).committed("orders", partition).unwrap_or(0);
         self.leases.lock().unwrap().push(LeaseLog { member, partition, floor, offsets: Vec::new() });
     }
 
+    fn end(&self, member: usize, partition: i32) {
+        let owner = self.owners.lock().unwrap().remove(&partition);
+        assert_eq!(owner, Some(member), "partition {partition} is taken from member {member}");
+    }
+
+    fn bury(&self, member: usize) {
+        self.owners.lock().unwrap().retain(|_, owner| *owner != member);
+    }
+
     fn note(&self, member: usize, partition: i32, offset: i64) {
+        let owner = self.owners.lock().unwrap().get(&partition).copied();
+        assert_eq!(owner, Some(member), "member {member} reads partition {partition}");
         let mut leases = self.leases.lock().unwrap();
         let lease = leases.iter_mut().rev().find(|lease| lease.member == member && lease.partition == partition);
         let lease = lease.unwrap_or_else(|| panic!("member {member} reads partition {partition} without a lease"));
@@ -102,10 +117,22 @@ impl RebalanceListener for Noting {
             self.log.begin(self.member, partition.partition());
         }
     }
+
+    async fn revoked(&self, rebalance: &Rebalance<'_>) {
+        for partition in rebalance.partitions {
+            self.log.end(self.member, partition.partition());
+        }
+    }
+
+    async fn lost(&self, rebalance: &Rebalance<'_>) {
+        self.revoked(rebalance).await;
+    }
 }
 
 /// A member that reads in a task.
 pub(crate) struct Member {
+    number: usize,
+    log: Log,
     control: ConsumerControl,
     runtime: Mortal,
     task: JoinHandle<Result<Consumer, Error>>,
@@ -117,17 +144,18 @@ impl Member {
         world: &mut World,
         log: &Log,
         number: usize,
-        policy: CommitPolicy,
+        (policy, strategy): (CommitPolicy, &str),
         hold: Duration,
     ) -> Self {
         let runtime = Mortal::default();
         let client = world.client_on(runtime.clone()).await;
         let builder = client.consumer(GROUP).subscribe(["orders"]).commit_policy(policy);
-        let builder = builder.session_timeout(SESSION).heartbeat_interval(Duration::from_secs(1));
+        let builder = builder.assignors([strategy]).session_timeout(SESSION).heartbeat_interval(Duration::from_secs(1));
         let builder = builder.auto_commit_interval(Duration::from_millis(500));
         let noting = Noting { log: log.clone(), member: number };
         let mut consumer = builder.on_rebalance(noting).build().await.unwrap();
         let control = consumer.control().clone();
+        let member_log = log.clone();
         let (log, mut works) = (log.clone(), world.random.below(u64::MAX));
         let task = tokio::spawn(async move {
             loop {
@@ -146,13 +174,14 @@ impl Member {
                 }
             }
         });
-        Self { control, runtime, task }
+        Self { number, log: member_log, control, runtime, task }
     }
 
     /// Ends as if the process had been killed: no LeaveGroup, no commit.
     pub(crate) fn die(self) {
         self.task.abort();
         self.runtime.kill();
+        self.log.bury(self.number);
     }
 
     pub(crate) async fn close(self) {

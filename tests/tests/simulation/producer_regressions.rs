@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use milena::{Acks, ApiKey, Client, Compression, ConnectFn, Delivery, Position, Record, Runtime, Task};
+use milena::{
+    Acks, ApiKey, Client, Compression, ConnectFn, Delivery, ErrorKind, Position, Record, Runtime, Task, Written,
+};
 use milena_mock_broker::Pipe;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -210,11 +212,28 @@ fn a_frozen_leader_is_suspected_within_seconds() {
         sleep(Duration::from_secs(5)).await;
         world.cluster.broker(leader).freeze();
         partition.elect(next);
+        partition.shrink_isr(leader);
 
         let started = Instant::now();
         producer.send(Record::to("orders").partition(0).value("b")).await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(7), "produced after {:?}", started.elapsed());
         reader.next().await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(7), "consumed after {:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn a_record_that_was_never_sent_says_what_kept_it() {
+    run(7, async |world| {
+        let client = world.client().await;
+        let producer = client.producer().delivery_timeout(Duration::from_secs(40)).build().await.unwrap();
+        producer.send(Record::to("orders").partition(0).value("established")).await.unwrap();
+        for broker in 1..=3 {
+            world.cluster.broker(broker).crash();
+        }
+        let error = producer.send(Record::to("orders").partition(0).value("kept")).await.unwrap_err();
+        assert_eq!((error.kind(), error.written()), (ErrorKind::TimedOut, Written::No), "{error}");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.contains("cannot connect to"), "{cause}");
     });
 }

@@ -1,5 +1,7 @@
 //! How partitions come and go. Pure.
 
+use std::collections::BTreeSet;
+
 use milena_protocol::primitives::Uuid;
 
 use super::{Assignment, Partition};
@@ -74,18 +76,41 @@ impl Assignment {
         });
     }
 
+    /// The partitions whose topic was created anew since the last time: theirs is another lease. If it is `announced` they are not
+    /// read before [`Assignment::open`].
+    pub(crate) fn take_recreated(&mut self, announced: bool) -> Vec<TopicPartition> {
+        let recreated = std::mem::take(&mut self.recreated);
+        let mut is_read = |name: &TopicPartition| {
+            let partition = self.assigned(name).ok().filter(|partition| partition.tenure == Tenure::Open);
+            let is_read = partition.is_some();
+            if let (Some(partition), true) = (partition, announced) {
+                partition.tenure = Tenure::Announced;
+            }
+            is_read
+        };
+        recreated.into_iter().filter(|name| is_read(name)).collect()
+    }
+
     /// The application knows of everything that was added.
     pub(crate) fn open(&mut self) {
         let announced = self.partitions.iter_mut().filter(|partition| partition.tenure == Tenure::Announced);
         announced.for_each(|partition| partition.tenure = Tenure::Open);
     }
 
-    /// Hands out and fetches nothing more of any partition. What was handed out can still be finished and committed.
-    pub(crate) fn begin_to_end(&mut self) {
-        for partition in &mut self.partitions {
-            partition.tenure = Tenure::Ending;
-            partition.buffer.clear();
+    /// Hands out and fetches nothing more of these. What was handed out can still be finished and committed.
+    pub(crate) fn begin_to_end(&mut self, partitions: &[TopicPartition]) {
+        for name in partitions {
+            if let Ok(partition) = self.assigned(name) {
+                partition.tenure = Tenure::Ending;
+                partition.buffer.clear();
+            }
         }
+    }
+
+    /// Whether the application has a record of a partition that is being revoked.
+    pub(crate) fn is_held_while_ending(&self) -> bool {
+        let mut ending = self.partitions.iter().filter(|partition| partition.tenure == Tenure::Ending);
+        ending.any(|partition| partition.lease.is_held())
     }
 
     /// Whether the application has a record of any partition.
@@ -93,11 +118,19 @@ impl Assignment {
         self.partitions.iter().any(|partition| partition.lease.is_held())
     }
 
-    /// All leases end. Records that are still held stay readable; nothing of them can be committed any more.
-    pub(crate) fn end_all(&mut self) {
-        self.partitions.clear();
-        self.full.clear();
+    /// The leases of these end. Records that are still held stay readable; nothing of them can be committed any more.
+    pub(crate) fn end(&mut self, partitions: &[TopicPartition]) {
+        let ended: BTreeSet<_> = partitions.iter().collect();
+        self.partitions.retain(|partition| !ended.contains(&partition.name));
+        self.full.retain(|partition| !ended.contains(partition));
+        self.recreated.retain(|partition| !ended.contains(partition));
         self.reorder();
+    }
+
+    /// All leases end.
+    pub(crate) fn end_all(&mut self) {
+        let names = self.names(|_| true);
+        self.end(&names);
     }
 
     fn reorder(&mut self) {

@@ -146,6 +146,18 @@ pub(crate) fn one_by_one(by_topic: &[(String, Vec<i32>)]) -> impl Iterator<Item 
     })
 }
 
+/// What the protocol lists by topic.
+pub(crate) fn by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<(String, Vec<i32>)> {
+    let mut topics: Vec<(String, Vec<i32>)> = Vec::new();
+    for partition in partitions {
+        match topics.last_mut().filter(|(topic, _)| topic == partition.topic()) {
+            Some((_, numbers)) => numbers.push(partition.partition()),
+            None => topics.push((partition.topic().to_owned(), vec![partition.partition()])),
+        }
+    }
+    topics
+}
+
 /// Whether every partition goes to exactly one member, which is subscribed to it. Where members keep what they own until they see
 /// that they did not get it, a partition that is owned may go to nobody.
 pub(super) fn check(
@@ -217,15 +229,7 @@ pub(super) fn check_moves(assignments: &Assignments, members: &[Member<'_>]) -> 
 }
 
 fn encode(given: &Given) -> Result<bytes::Bytes> {
-    let mut partitions: Vec<(String, Vec<i32>)> = Vec::new();
-    let mut ordered: Vec<&TopicPartition> = given.partitions.iter().collect();
-    ordered.sort_unstable();
-    for partition in ordered {
-        match partitions.last_mut().filter(|(topic, _)| topic == partition.topic()) {
-            Some((_, numbers)) => numbers.push(partition.partition()),
-            None => partitions.push((partition.topic().to_owned(), vec![partition.partition()])),
-        }
-    }
+    let partitions = by_topic(&given.partitions.iter().cloned().collect());
     let user_data = Some(given.user_data.clone()).filter(|data| !data.is_empty());
     let assignment = Assignment { partitions, user_data, ..Assignment::default() };
     let unfit = |error| Error::new(ErrorKind::Usage, "an assignment cannot be sent to its member").with_source(error);

@@ -82,7 +82,6 @@ pub(crate) fn choose<S: AsRef<str>>(names: &[S], registered: &[Arc<dyn Assignor>
 
 /// What a member does that offers these strategies: it keeps its partitions only if it may with each, since it does not know
 /// which one the group will use.
-#[allow(dead_code, reason = "for the membership")]
 pub(crate) fn common_protocol(strategies: &[Strategy]) -> RebalanceProtocol {
     match strategies.iter().all(|strategy| strategy.protocol == RebalanceProtocol::Cooperative) {
         true => RebalanceProtocol::Cooperative,

@@ -8,6 +8,7 @@ use super::listening::Told;
 use super::{Event, GroupMember};
 use crate::clock::Time;
 use crate::error::{ErrorKind, Result};
+use crate::topic_partition::TopicPartition;
 
 /// For the last commit before partitions are given up, within what the group still waits.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
@@ -15,6 +16,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Partitions on their way out.
 pub(super) struct Handover {
     pub(super) number: u64,
+    pub(super) partitions: Vec<TopicPartition>,
     /// Then it goes on, whatever the application still holds.
     pub(super) deadline: Time,
     pub(super) committing: bool,
@@ -28,7 +30,7 @@ impl GroupMember {
         if handover.deadline > now {
             // A consumer that is being closed has said that it is done with what it has.
             self.shared.releases.watch();
-            if listening || self.closing.is_none() && self.shared.lock().assignment.is_held() {
+            if listening || self.closing.is_none() && self.shared.lock().assignment.is_held_while_ending() {
                 return;
             }
         }
@@ -44,17 +46,20 @@ impl GroupMember {
         if let Err(error) = &outcome {
             warn!(group = %self.group, %error, "offsets were not committed before partitions were given up");
         }
-        let current = self.handover.take_if(|handover| handover.number == number).is_some();
+        let current = self.handover.take_if(|handover| handover.number == number);
         if self.closing.is_some() {
-            self.shared.lock().member.closed = Some(outcome);
+            let mut state = self.shared.lock();
+            if !matches!(state.member.closed, Some(Err(_))) {
+                state.member.closed = Some(outcome);
+            }
         } else if let Err(error) = outcome
             && !error.is_retriable()
             && !matches!(error.kind(), ErrorKind::PartitionLost | ErrorKind::Closed)
         {
             self.shared.report(error);
         }
-        if current {
-            self.shared.lock().assignment.end_all();
+        if let Some(handover) = current {
+            self.shared.lock().assignment.end(&handover.partitions);
             self.membership.on_revoked(now);
         }
     }

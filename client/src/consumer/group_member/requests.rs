@@ -33,12 +33,18 @@ impl GroupMember {
         }
     }
 
+    pub(super) fn disconnect(&mut self) {
+        if let Some((_, queue)) = self.connection.take() {
+            queue.close();
+        }
+    }
+
     fn connect(&mut self, broker: i32) -> RequestQueue {
         if let Some((known, queue)) = &self.connection {
             if *known == broker {
                 return queue.clone();
             }
-            queue.close();
+            self.disconnect();
         }
         let cluster = self.shared.cluster.clone();
         let queue = RequestQueue::spawn(cluster.net().clone(), move || cluster.address(broker));

@@ -20,20 +20,20 @@ pub(crate) enum Action {
     /// Then [`on_coordinator`](super::Membership::on_coordinator).
     FindCoordinator { wrong: Option<i32> },
     /// Then [`on_join`](super::Membership::on_join).
-    Join { broker: i32, timeout: Duration, request: JoinGroupRequest },
+    Join { broker: i32, timeout: Duration, attempt: u64, request: JoinGroupRequest },
     /// This member leads: see that the topics of the division are known, and run it on them.
     /// Then [`on_divided`](super::Membership::on_divided).
     Divide { generation: i32, division: Division },
     /// Then [`on_sync`](super::Membership::on_sync).
-    Sync { broker: i32, timeout: Duration, request: SyncGroupRequest },
+    Sync { broker: i32, timeout: Duration, attempt: u64, request: SyncGroupRequest },
     /// Then [`on_heartbeat`](super::Membership::on_heartbeat).
     Heartbeat { broker: i32, timeout: Duration, number: u64, request: HeartbeatRequest },
     /// One try; nobody waits for the answer.
     Leave { broker: i32, timeout: Duration, request: LeaveGroupRequest },
-    /// Everything that is owned must be given up, at `deadline` at the latest.
+    /// These must be given up, at `deadline` at the latest.
     /// Then [`on_revoked`](super::Membership::on_revoked), unless [`Action::Lost`] came in between.
     Revoke { partitions: Vec<TopicPartition>, reason: RebalanceReason, deadline: Time },
-    /// These are owned from now on, perhaps none. Nothing was owned before.
+    /// These are owned from now on, perhaps none, beside what was owned before.
     Assigned { generation: i32, partitions: Vec<TopicPartition>, reason: RebalanceReason },
     /// All that was owned is owned no more: others may read it already. It ends a revocation that is under way; a listener that
     /// heard of the revocation has heard enough.

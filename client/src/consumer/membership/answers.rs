@@ -1,5 +1,6 @@
 //! What the coordinator's answers mean to a member. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::clock::Time;
 use crate::consumer::assignor::{Division, Topics};
 use crate::consumer::rebalance::RebalanceReason;
 use crate::error::{Error, ErrorKind, Result};
+use crate::topic_partition::TopicPartition;
 
 impl Membership {
     /// The answer to [`Action::FindCoordinator`].
@@ -21,7 +23,6 @@ impl Membership {
         let error = match found {
             Ok(broker) => {
                 self.coordinator.on_found(broker);
-                self.heartbeats.resume(now);
                 return;
             }
             Err(error) => error,
@@ -37,7 +38,7 @@ impl Membership {
             | State::Stable { .. }
             | State::Revoking { .. } => {
                 if is_final(&error) {
-                    self.fail(error);
+                    self.fail(error, now);
                 } else if !error.is_retriable() {
                     self.ready.push_back(Action::Report(error));
                 }
@@ -46,8 +47,11 @@ impl Membership {
     }
 
     /// The answer to [`Action::Join`].
-    pub(crate) fn on_join(&mut self, answer: Result<JoinGroupResponse>, now: Time) {
+    pub(crate) fn on_join(&mut self, attempt: u64, answer: Result<JoinGroupResponse>, now: Time) {
         let State::Joining = self.state else { return };
+        if attempt != self.attempts {
+            return;
+        }
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return self.on_no_answer(error, now),
@@ -61,7 +65,7 @@ impl Membership {
             }
             ErrorCode::UNKNOWN_MEMBER_ID => {
                 self.member_id.clear();
-                self.generation = -1;
+                self.lose(RebalanceReason::SessionExpired, now);
                 self.join_again(now);
             }
             code => self.on_refused("joining", code, now),
@@ -76,7 +80,7 @@ impl Membership {
                 "the group \"{}\" chose the assignor {:?}, which this member did not offer",
                 self.settings.group, answer.protocol_name
             );
-            return self.rest(Error::new(ErrorKind::Protocol, text));
+            return self.rest(Error::new(ErrorKind::Protocol, text), now);
         };
         let leads = answer.leader == answer.member_id;
         self.member_id = answer.member_id;
@@ -119,7 +123,7 @@ impl Membership {
                 self.leave(RebalanceReason::Joined);
                 self.generation = -1;
                 self.heartbeats.give_up(now);
-                self.rest(error);
+                self.rest(error, now);
             }
             (
                 state @ (State::Outside { .. }
@@ -137,8 +141,11 @@ impl Membership {
     }
 
     /// The answer to [`Action::Sync`].
-    pub(crate) fn on_sync(&mut self, answer: Result<SyncGroupResponse>, now: Time) {
+    pub(crate) fn on_sync(&mut self, attempt: u64, answer: Result<SyncGroupResponse>, now: Time) {
         let State::Syncing { protocol, role } = &mut self.state else { return };
+        if attempt != self.attempts {
+            return;
+        }
         let (protocol, role) = (protocol.clone(), std::mem::replace(role, Role::Follower));
         let answer = match answer {
             Ok(answer) => answer,
@@ -147,13 +154,11 @@ impl Membership {
         match answer.error_code {
             ErrorCode::NONE => self.on_synced(answer, &protocol, role, now),
             ErrorCode::REBALANCE_IN_PROGRESS => self.join_again(now),
-            ErrorCode::ILLEGAL_GENERATION => {
-                self.generation = -1;
-                self.join_again(now);
-            }
-            ErrorCode::UNKNOWN_MEMBER_ID => {
-                self.member_id.clear();
-                self.generation = -1;
+            code @ (ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID) => {
+                if code == ErrorCode::UNKNOWN_MEMBER_ID {
+                    self.member_id.clear();
+                }
+                self.lose(RebalanceReason::SessionExpired, now);
                 self.join_again(now);
             }
             code => self.on_refused("taking the assignment of", code, now),
@@ -168,12 +173,10 @@ impl Membership {
                 self.settings.group, answer.protocol_type, answer.protocol_name
             );
             let error = Error::new(ErrorKind::Protocol, text);
-            return self.rest(error.with_code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+            return self.rest(error.with_code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL), now);
         }
         if self.topics != self.offered {
-            self.reason = RebalanceReason::SubscriptionChange;
-            self.state = State::Outside { due: now };
-            return;
+            return self.rebalance(RebalanceReason::SubscriptionChange, now);
         }
         match read_assignment(answer.assignment, &self.offered) {
             Ok(Assigned { partitions, user_data }) => {
@@ -182,10 +185,10 @@ impl Membership {
                 self.last.partitions.clone_from(&partitions);
                 self.last.generation = Some(self.generation);
                 self.last.user_data = user_data;
-                self.owned.clone_from(&partitions);
                 self.state = State::Stable { role };
-                let (generation, reason) = (self.generation, self.reason);
-                self.ready.push_back(Action::Assigned { generation, partitions, reason });
+                if self.departs.is_none() {
+                    self.take_over(partitions.into_iter().collect(), now);
+                }
             }
             Err(text) => {
                 let text = format!(
@@ -199,6 +202,19 @@ impl Membership {
         }
     }
 
+    /// What was owned and is not assigned any more goes; then the member joins again, so that others get it. What is new comes at
+    /// once: nobody else has it.
+    fn take_over(&mut self, assigned: BTreeSet<TopicPartition>, now: Time) {
+        let (generation, reason) = (self.generation, self.reason);
+        let gone: BTreeSet<_> = self.owned.difference(&assigned).cloned().collect();
+        let partitions: Vec<_> = assigned.difference(&self.owned).cloned().collect();
+        self.owned.extend(assigned);
+        if !gone.is_empty() {
+            self.revoke(gone, Then::Rejoin, self.revocation_deadline(now));
+        }
+        self.ready.push_back(Action::Assigned { generation, partitions, reason });
+    }
+
     /// The answer to the heartbeat with this number.
     pub(crate) fn on_heartbeat(&mut self, number: u64, answer: Result<ErrorCode>, now: Time) {
         if !self.heartbeats.is_awaited(number) {
@@ -206,17 +222,20 @@ impl Membership {
         }
         let code = match answer {
             Ok(code) => code,
-            Err(error) if is_final(&error) => return self.fail(error),
+            Err(error) if is_final(&error) => return self.fail(error, now),
             Err(_) => {
                 self.heartbeats.on_failed(now, self.settings.backoff, &mut self.entropy);
-                return self.lose_coordinator(now);
+                if !self.waits_for_others() {
+                    self.lose_coordinator(now);
+                }
+                return;
             }
         };
         match code {
             ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS => self.heartbeats.on_alive(now),
             _ => self.heartbeats.on_failed(now, self.settings.backoff, &mut self.entropy),
         }
-        if self.beats() && !self.on_member_error(code, now) {
+        if self.has_session() && !self.on_member_error(code, now) {
             let error = self.refusal("keeping the membership in", code);
             if !error.is_retriable() {
                 self.ready.push_back(Action::Report(error));
@@ -247,6 +266,9 @@ impl Membership {
                     self.rebalance(RebalanceReason::MemberChange, now);
                 }
             }
+            // The answer to JoinGroup or SyncGroup tells, or has told already.
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::ILLEGAL_GENERATION
+                if self.waits_for_others() => {}
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => self.lose_coordinator(now),
             ErrorCode::ILLEGAL_GENERATION => self.expire(now),
             ErrorCode::UNKNOWN_MEMBER_ID => {
@@ -255,30 +277,32 @@ impl Membership {
             }
             ErrorCode::FENCED_INSTANCE_ID => {
                 let error = self.refusal("keeping the membership in", code);
-                self.fail(error);
+                self.fail(error, now);
             }
             _ => return false,
         }
         true
     }
 
+    /// A JoinGroup or SyncGroup is on its way.
+    fn waits_for_others(&self) -> bool {
+        matches!(self.state, State::Joining | State::Syncing { .. })
+    }
+
     /// The group goes on without this member.
-    fn expire(&mut self, now: Time) {
-        self.heartbeats.give_up(now);
-        self.lose(RebalanceReason::SessionExpired);
+    pub(super) fn expire(&mut self, now: Time) {
+        self.lose(RebalanceReason::SessionExpired, now);
         self.reason = RebalanceReason::SessionExpired;
         match self.state {
-            State::Revoking { then: Then::Leave } => self.state = State::Left,
+            State::Revoking { then: Then::Leave { .. }, .. } => self.abandon(),
             State::Outside { .. }
             | State::Joining
             | State::Dividing { .. }
             | State::Joined { .. }
             | State::Syncing { .. }
             | State::Stable { .. }
-            | State::Revoking { then: Then::Rejoin }
-            | State::Resting { .. }
-            | State::Left
-            | State::Failed => self.state = State::Outside { due: now },
+            | State::Revoking { then: Then::Rejoin, .. } => self.state = State::Outside { due: now },
+            State::Resting { .. } | State::Left | State::Failed => {}
         }
     }
 
@@ -286,11 +310,11 @@ impl Membership {
     fn on_no_answer(&mut self, error: Error, now: Time) {
         self.lose_coordinator(now);
         if is_final(&error) {
-            self.fail(error);
+            self.fail(error, now);
         } else if error.is_retriable() {
             self.join_later(now);
         } else {
-            self.rest(error);
+            self.rest(error, now);
         }
     }
 
@@ -299,7 +323,7 @@ impl Membership {
         match code {
             ErrorCode::FENCED_INSTANCE_ID => {
                 let error = self.refusal(doing, code);
-                self.fail(error);
+                self.fail(error, now);
             }
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::REQUEST_TIMED_OUT => {
                 self.lose_coordinator(now);
@@ -310,7 +334,7 @@ impl Membership {
             code if code.is_retriable() => self.join_later(now),
             code => {
                 let error = self.refusal(doing, code);
-                self.rest(error);
+                self.rest(error, now);
             }
         }
     }
@@ -341,11 +365,12 @@ impl Membership {
     }
 
     /// The membership is over for good.
-    fn fail(&mut self, error: Error) {
-        self.lose(match error.kind() {
+    fn fail(&mut self, error: Error, now: Time) {
+        let reason = match error.kind() {
             ErrorKind::Fenced => RebalanceReason::Fenced,
-            _ => RebalanceReason::SessionExpired,
-        });
+            _ => RebalanceReason::Refused,
+        };
+        self.lose(reason, now);
         self.ready.push_back(Action::Fail(error));
         self.state = State::Failed;
     }

@@ -26,7 +26,7 @@ pub(super) struct Heartbeats {
 #[derive(Debug)]
 enum State {
     Due(Time),
-    Flying,
+    Flying { since: Time },
 }
 
 impl Heartbeats {
@@ -35,22 +35,17 @@ impl Heartbeats {
         Self { state, interval, session_timeout, alive: Time::ZERO, sent: 0, failures: 0 }
     }
 
-    /// A generation begins, or the coordinator was found again: the session is alive.
+    /// A generation begins: the session is alive.
     pub(super) fn start(&mut self, now: Time) {
         self.alive = now;
         self.failures = 0;
         self.state = State::Due(now.saturating_add(self.interval));
     }
 
-    /// A coordinator was found. What is due stays due.
-    pub(super) fn resume(&mut self, now: Time) {
-        self.alive = now;
-    }
-
     /// Nobody waits for the answer to the last heartbeat any more.
     pub(super) fn give_up(&mut self, now: Time) {
         match self.state {
-            State::Flying => self.state = State::Due(now),
+            State::Flying { .. } => self.state = State::Due(now),
             State::Due(_) => {}
         }
     }
@@ -59,25 +54,30 @@ impl Heartbeats {
     pub(super) fn next_beat(&mut self, now: Time) -> Option<u64> {
         match self.state {
             State::Due(due) if due <= now => {
-                self.state = State::Flying;
+                self.state = State::Flying { since: now };
                 self.sent += 1;
                 Some(self.sent)
             }
-            State::Due(_) | State::Flying => None,
+            State::Due(_) | State::Flying { .. } => None,
         }
     }
 
     /// Whether somebody waits for the answer to this one.
     pub(super) fn is_awaited(&self, number: u64) -> bool {
         match self.state {
-            State::Flying => self.sent == number,
+            State::Flying { .. } => self.sent == number,
             State::Due(_) => false,
         }
     }
 
-    /// The coordinator knows the member.
+    /// The coordinator knows the member. Its session began when the heartbeat came there: not before that was sent.
     pub(super) fn on_alive(&mut self, now: Time) {
+        let since = match self.state {
+            State::Flying { since } => since,
+            State::Due(_) => now,
+        };
         self.start(now);
+        self.alive = since;
     }
 
     pub(super) fn on_failed(&mut self, now: Time, backoff: Backoff, entropy: &mut Entropy) {
@@ -93,7 +93,7 @@ impl Heartbeats {
     pub(super) fn next_deadline(&self) -> Time {
         match self.state {
             State::Due(due) => due.min(self.expiry()),
-            State::Flying => self.expiry(),
+            State::Flying { .. } => self.expiry(),
         }
     }
 }

@@ -36,35 +36,33 @@ impl Membership {
     }
 
     /// The application makes no progress: others shall read.
-    pub(super) fn stall(&mut self) {
+    pub(super) fn stall(&mut self, now: Time) {
         self.ready.push_back(Action::Stalled { since: self.application.progress });
         self.leave(RebalanceReason::Stalled);
-        self.lose(RebalanceReason::Stalled);
+        self.lose(RebalanceReason::Stalled, now);
         self.reason = RebalanceReason::Joined;
         self.state = State::Resting { until: self.application.reads + 1 };
     }
 
     /// An application that holds a record and does not read must go on until then.
     pub(super) fn stall_deadline(&self) -> Option<Time> {
-        match self.state {
-            State::Outside { .. } | State::Stable { .. } | State::Revoking { then: Then::Rejoin } => {
-                let Application { reading, holding, progress, .. } = self.application;
-                (holding && !reading).then(|| progress + self.settings.rebalance_timeout)
+        let counts = match self.state {
+            State::Outside { .. } | State::Stable { .. } | State::Revoking { then: Then::Rejoin, .. } => true,
+            State::Joining | State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => {
+                !self.owned.is_empty()
             }
-            State::Joining
-            | State::Dividing { .. }
-            | State::Joined { .. }
-            | State::Syncing { .. }
-            | State::Revoking { then: Then::Leave }
-            | State::Resting { .. }
-            | State::Left
-            | State::Failed => None,
-        }
+            State::Revoking { then: Then::Leave { .. }, .. } | State::Resting { .. } | State::Left | State::Failed => {
+                false
+            }
+        };
+        let Application { reading, holding, progress, .. } = self.application;
+        (counts && holding && !reading).then(|| progress + self.settings.rebalance_timeout)
     }
 
-    /// The next read fails with `error`, and the one after joins again.
-    pub(super) fn rest(&mut self, error: Error) {
+    /// The next read fails with `error`, and the one after joins again. Nothing can be kept meanwhile.
+    pub(super) fn rest(&mut self, error: Error, now: Time) {
         self.failures = self.failures.saturating_add(1);
+        self.lose(RebalanceReason::Refused, now);
         self.ready.push_back(Action::Report(error));
         let Application { reads, reading, .. } = self.application;
         self.state = State::Resting { until: reads + if reading { 1 } else { 2 } };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use milena_protocol::group::{Assignment, Subscription};
 use milena_protocol::messages::join_group::JoinGroupRequestProtocol;
 
-use crate::consumer::assignor::{Owned, Strategy, guarded, one_by_one};
+use crate::consumer::assignor::{Owned, Strategy, by_topic, guarded, one_by_one};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
@@ -19,30 +19,36 @@ pub(super) struct LastAssignment {
     pub(super) user_data: Bytes,
 }
 
+/// What a member says of itself under every strategy.
+pub(super) struct Describing<'a> {
+    pub(super) topics: &'a BTreeSet<Arc<str>>,
+    /// What it keeps while the group rebalances.
+    pub(super) owned: &'a BTreeSet<TopicPartition>,
+    pub(super) last: &'a LastAssignment,
+    pub(super) generation: i32,
+}
+
 /// The subscriptions to offer, one for each strategy, in the order of preference.
-///
-/// A member joins after it gave up everything, so it owns nothing.
 ///
 /// # Errors
 /// `UserCode`, naming the assignor, if it panics; `Usage` if a name is too long for the protocol.
 pub(super) fn offer(
     strategies: &[Strategy],
-    topics: &BTreeSet<Arc<str>>,
-    last: &LastAssignment,
-    generation: i32,
+    member: &Describing<'_>,
     rack: Option<&str>,
 ) -> Result<Vec<JoinGroupRequestProtocol>> {
     let offer = |strategy: &Strategy| {
-        let LastAssignment { partitions, generation: owned_since, user_data } = last;
+        let LastAssignment { partitions, generation: owned_since, user_data } = member.last;
         let owned = Owned { partitions, generation: *owned_since, user_data };
         let user_data = guarded(|| strategy.assignor.user_data(&owned)).map_err(|text| {
             let text = format!("assignor {:?} panicked while telling its user data: {text}", strategy.name);
             Error::new(ErrorKind::UserCode, text)
         })?;
         let subscription = Subscription {
-            topics: topics.iter().map(ToString::to_string).collect(),
+            topics: member.topics.iter().map(ToString::to_string).collect(),
             user_data: Some(user_data).filter(|data| !data.is_empty()),
-            generation_id: generation,
+            owned_partitions: by_topic(member.owned),
+            generation_id: member.generation,
             rack_id: rack.map(str::to_owned),
             ..Subscription::default()
         };

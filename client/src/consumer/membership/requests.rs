@@ -1,5 +1,6 @@
 //! What a member sends to its coordinator. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
@@ -7,21 +8,28 @@ use milena_protocol::messages::join_group::JoinGroupRequest;
 use milena_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 
+use super::protocols::Describing;
 use super::{Action, Membership, MembershipSettings, PROTOCOL_TYPE, State, protocols};
 use crate::clock::Time;
+use crate::consumer::assignor::RebalanceProtocol;
 use crate::consumer::rebalance::{Departure, RebalanceReason};
 
 /// Beyond the rebalance timeout a JoinGroup may take this long.
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
 
 impl Membership {
-    pub(super) fn join(&mut self, broker: i32) -> Option<Action> {
+    pub(super) fn join(&mut self, broker: i32, now: Time) -> Option<Action> {
+        let owned = match self.rebalance_protocol {
+            RebalanceProtocol::Eager => &BTreeSet::new(),
+            RebalanceProtocol::Cooperative => &self.owned,
+        };
+        let member = Describing { topics: &self.topics, owned, last: &self.last, generation: self.generation };
         let MembershipSettings { strategies, rack, rebalance_timeout, .. } = &self.settings;
-        let protocols = protocols::offer(strategies, &self.topics, &self.last, self.generation, rack.as_deref());
+        let protocols = protocols::offer(strategies, &member, rack.as_deref());
         let protocols = match protocols {
             Ok(protocols) => protocols,
             Err(error) => {
-                self.rest(error);
+                self.rest(error, now);
                 return self.ready.pop_front();
             }
         };
@@ -34,11 +42,12 @@ impl Membership {
             group_instance_id: self.settings.instance_id.clone(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
             protocols,
-            reason: Some(self.reason.text().to_owned()),
+            reason: Some(self.said.take().unwrap_or_else(|| self.reason.text().to_owned())),
         };
         self.offered.clone_from(&self.topics);
         self.state = State::Joining;
-        Some(Action::Join { broker, timeout, request })
+        self.attempts += 1;
+        Some(Action::Join { broker, timeout, attempt: self.attempts, request })
     }
 
     pub(super) fn sync_request(
@@ -59,7 +68,8 @@ impl Membership {
 
     pub(super) fn beat(&mut self, broker: i32, now: Time) -> Option<Action> {
         let number = self.heartbeats.next_beat(now)?;
-        let timeout = self.settings.request_timeout.min(self.settings.session_timeout);
+        // So that there is time to find another coordinator within the session.
+        let timeout = self.settings.request_timeout.min(self.settings.session_timeout / 3);
         let request = HeartbeatRequest {
             group_id: self.settings.group.to_string(),
             generation_id: self.generation,

@@ -7,25 +7,29 @@ use milena_protocol::messages::sync_group::SyncGroupRequestAssignment;
 
 use crate::clock::Time;
 use crate::consumer::assignor::Topics;
+use crate::topic_partition::TopicPartition;
 
 /// ```text
 ///            ┌────────────────────────── leads ─────► Dividing ──┐ divided
 ///            │                                          │        ▼
 ///  Outside ──┴─► Joining ── follows ────────────────────┼────► Joined ──► Syncing ──► Stable
 ///   ▲ ▲ ▲ ▲        │                                    │                    │        │   │
-///   │ │ │ └────────┴── refused: at once, or after a backoff ─────────────────┘        │   │
-///   │ │ │                                               │                             │   │
-///   │ │ └── the generation is gone ◄────────────────────┴─────────────────────────────┤   │ rebalance, or
-///   │ │                                                                               │   │ close
-///   │ └────────────────── revoked (at once if nothing is owned) ◄── Revoking ◄────────┴───┘
+///   │ │ │ └────────┴── refused: at once, or after a backoff ─────────────────┤        │   │
+///   │ │ │                                               │                    │        │   │
+///   │ │ └── the generation or the session is gone ◄─────┴────────────────────┼────────┤   │ rebalance, or
+///   │ │                                                                      │        │   │ close
+///   │ └────────────────── revoked (at once if nothing is to go) ◄── Revoking ◄────────┴───┘
 ///   │                                                                │   │
 ///   └── enough reads ── Resting ◄── stalled, or an error to tell     │   └── closing ──► Left
 ///
 ///  From everywhere: close or abandon ──► Left; another has taken the place, or the client is closed ──► Failed
 /// ```
 ///
-/// Heartbeats go out in `Dividing`, `Joined`, `Stable` and `Revoking`; while a JoinGroup or a SyncGroup waits for its answer the
-/// coordinator knows by it that the member is alive.
+/// An eager member gives up everything before it joins, and owns nothing until it is `Stable`. A cooperative one keeps what it has
+/// all the way round; what it has and is not assigned any more it gives up after SyncGroup, and joins once more (KIP-429).
+///
+/// Heartbeats go out wherever there is a generation, also beside a JoinGroup or a SyncGroup that waits: it may wait at a
+/// coordinator that is dead. A session without an answer to any is over.
 #[derive(Debug)]
 pub(super) enum State {
     /// Not in a generation; joins from `due` on.
@@ -40,8 +44,8 @@ pub(super) enum State {
     Syncing { protocol: Arc<str>, role: Role },
     /// A member with its partitions.
     Stable { role: Role },
-    /// The application and the driver finish with the partitions.
-    Revoking { then: Then },
+    /// The application and the driver finish with these partitions.
+    Revoking { partitions: BTreeSet<TopicPartition>, then: Then },
     /// Out of the group until so many reads have begun.
     Resting { until: u64 },
     /// Closed.
@@ -70,5 +74,8 @@ pub(super) struct Leading {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Then {
     Rejoin,
-    Leave,
+    /// When the rest is given up too, until then.
+    Leave {
+        deadline: Time,
+    },
 }

@@ -12,10 +12,11 @@ use milena_protocol::messages::metadata::{
 use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 use super::*;
-use crate::consumer::assignor::{Assignments, Assignor, AssignorError, Member, Owned, choose};
+use crate::consumer::assignor::{Assignments, Assignor, AssignorError, Member, Owned, RebalanceProtocol, choose};
 use crate::error::{Error, ErrorKind};
 
 mod closing;
+mod cooperative;
 mod group;
 mod joining;
 mod progress;
@@ -69,7 +70,7 @@ struct Rig {
 
 impl Rig {
     fn new(settings: MembershipSettings) -> Self {
-        Self { member: Membership::new(settings, topics(["t"]), Entropy::from_seed(7)), now: Time::ZERO }
+        Self { member: Membership::new(settings, Some(topics(["t"])), Entropy::from_seed(7)), now: Time::ZERO }
     }
 
     /// The next action; there must be one.
@@ -98,6 +99,14 @@ impl Rig {
         wrong
     }
 
+    fn on_join(&mut self, answer: Result<JoinGroupResponse, Error>) {
+        self.member.on_join(self.member.attempts, answer, self.now);
+    }
+
+    fn on_sync(&mut self, answer: Result<SyncGroupResponse, Error>) {
+        self.member.on_sync(self.member.attempts, answer, self.now);
+    }
+
     fn join_request(&mut self) -> JoinGroupRequest {
         match self.next() {
             Action::Join { request, .. } => request,
@@ -107,7 +116,7 @@ impl Rig {
 
     fn answer_join(&mut self, error_code: ErrorCode, member_id: &str) {
         let answer = JoinGroupResponse { error_code, member_id: member_id.into(), ..Default::default() };
-        self.member.on_join(Ok(answer), self.now);
+        self.on_join(Ok(answer));
     }
 
     /// JoinGroup is answered: this member is "me".
@@ -127,7 +136,7 @@ impl Rig {
             members: if leader == "me" { vec![member("me"), member("you")] } else { Vec::new() },
             ..Default::default()
         };
-        self.member.on_join(Ok(answer), self.now);
+        self.on_join(Ok(answer));
     }
 
     fn sync_request(&mut self) -> SyncGroupRequest {
@@ -140,11 +149,11 @@ impl Rig {
     fn synced(&mut self, topic: &str, partitions: &[i32]) {
         let partitions = vec![(topic.to_owned(), partitions.to_vec())];
         let assignment = Assignment { partitions, ..Assignment::default() }.encode().unwrap();
-        self.member.on_sync(Ok(SyncGroupResponse { assignment, ..Default::default() }), self.now);
+        self.on_sync(Ok(SyncGroupResponse { assignment, ..Default::default() }));
     }
 
     fn answer_sync(&mut self, error_code: ErrorCode) {
-        self.member.on_sync(Ok(SyncGroupResponse { error_code, ..Default::default() }), self.now);
+        self.on_sync(Ok(SyncGroupResponse { error_code, ..Default::default() }));
     }
 
     /// A follower in generation 5 that owns t-0 and t-1.

@@ -149,29 +149,29 @@ impl Accumulator {
         }
     }
 
-    /// Gives up what is out of time (`delivery.timeout.ms`).
-    pub(crate) fn expire(&mut self, now: Time) -> Vec<Settled> {
+    /// Gives up what is out of time (`delivery.timeout.ms`). `trouble` is why nothing can be sent now.
+    pub(crate) fn expire(&mut self, now: Time, trouble: Option<Error>) -> Vec<Settled> {
         if self.open.as_ref().is_some_and(|open| open.created.saturating_add(self.limits.delivery_timeout) <= now) {
             self.freeze_open();
         }
         let timeout = self.limits.delivery_timeout;
         self.give_up(|batch| {
             let text = format!("not delivered within {timeout:?} (delivery.timeout.ms)");
-            (batch.deadline <= now).then(|| Error::new(ErrorKind::TimedOut, text))
+            (batch.deadline <= now).then(|| (Error::new(ErrorKind::TimedOut, text), trouble.clone()))
         })
     }
 
     /// Gives up everything, because of `cause`.
     pub(crate) fn abandon(&mut self, cause: &Error) -> Vec<Settled> {
         self.freeze_open();
-        self.give_up(|_| Some(cause.clone()))
+        self.give_up(|_| Some((cause.clone(), None)))
     }
 
-    fn give_up(&mut self, cause: impl Fn(&Batch) -> Option<Error>) -> Vec<Settled> {
+    fn give_up(&mut self, cause: impl Fn(&Batch) -> Option<(Error, Option<Error>)>) -> Vec<Settled> {
         let mut settled = Vec::new();
         let mut index = 0;
         while let Some(batch) = self.batches.get_mut(index) {
-            let Some(error) = cause(batch).filter(|_| !batch.expired) else {
+            let Some((error, trouble)) = cause(batch).filter(|_| !batch.expired) else {
                 index += 1;
                 continue;
             };
@@ -179,7 +179,7 @@ impl Accumulator {
             let written = if in_flight || batch.maybe_written { Written::Maybe } else { Written::No };
             let error =
                 Error::new(error.kind(), format!("produce to {}: {error}", self.partition)).with_retriable(false);
-            let error = match batch.last_failure.take() {
+            let error = match batch.last_failure.take().or(trouble) {
                 Some(last) => error.with_source(last),
                 None => error,
             };

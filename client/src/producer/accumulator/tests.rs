@@ -120,7 +120,7 @@ impl Queue {
     }
 
     fn expire(&mut self, now: Time) {
-        for settled in self.queue.expire(now) {
+        for settled in self.queue.expire(now, None) {
             settled.tell();
         }
     }

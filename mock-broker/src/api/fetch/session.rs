@@ -1,5 +1,7 @@
 //! Which partitions a Fetch is about: those it names, or those of its session. Pure.
 
+use std::collections::BTreeMap;
+
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest};
 use milena_protocol::primitives::Uuid;
@@ -17,14 +19,21 @@ pub(super) fn open(
 ) -> Result<(Context, Vec<(FetchKey, FetchPartition)>), ErrorCode> {
     let uses_topic_ids = call.version() >= 13;
     let topic_ref = |name: String, id: Uuid| if uses_topic_ids { TopicRef::Id(id) } else { TopicRef::Name(name) };
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<(FetchKey, FetchPartition)> = Vec::new();
+    let mut places = BTreeMap::new();
     for topic in request.topics {
         let topic_ref = topic_ref(topic.topic, topic.topic_id);
-        let keys = topic
-            .partitions
-            .into_iter()
-            .map(|partition| (FetchKey { topic: topic_ref.clone(), partition: partition.partition }, partition));
-        wanted.extend(keys);
+        for partition in topic.partitions {
+            let key = FetchKey { topic: topic_ref.clone(), partition: partition.partition };
+            // Of a partition that is named twice the last wish counts.
+            match places.get(&key).and_then(|place: &usize| wanted.get_mut(*place)) {
+                Some((_, earlier)) => *earlier = partition,
+                None => {
+                    places.insert(key.clone(), wanted.len());
+                    wanted.push((key, partition));
+                }
+            }
+        }
     }
     let session = (request.session_id, request.session_epoch);
     let Core { brokers, random, .. } = core;

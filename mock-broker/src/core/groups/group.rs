@@ -136,6 +136,8 @@ pub(super) struct Group {
     /// Ids that were given away, and until when they are waited for.
     pub(super) promised: BTreeMap<String, Duration>,
     pub(super) first_delay: Duration,
+    /// When the last member went, in milliseconds since the Unix epoch.
+    pub(super) emptied_at: Option<i64>,
 }
 
 impl Group {
@@ -149,12 +151,14 @@ impl Group {
             members: Vec::new(),
             promised: BTreeMap::new(),
             first_delay,
+            emptied_at: None,
         }
     }
 
     /// The group as the coordinator before left it in the log.
     pub(super) fn restored(record: GroupRecord, first_delay: Duration, now: Duration) -> Self {
         let protocol = record.protocol.clone().unwrap_or_default();
+        let emptied_at = Some(record.timestamp).filter(|time| *time >= 0 && record.members.is_empty());
         let members: Vec<Member> =
             record.members.into_iter().map(|member| Member::restored(member, &protocol, now)).collect();
         Self {
@@ -166,6 +170,7 @@ impl Group {
             members,
             promised: BTreeMap::new(),
             first_delay,
+            emptied_at,
         }
     }
 
@@ -229,8 +234,8 @@ impl Group {
         self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(is_common)
     }
 
-    /// Each member votes for the first of its protocols that all speak. With equal votes, the one that the eldest member likes
-    /// best.
+    /// Each member votes for the first of its protocols that all speak. With equal votes, the one that comes first in Java's
+    /// map of them.
     pub(super) fn vote(&self) -> Option<String> {
         let is_common = |name: &str| self.members.iter().all(|member| member.metadata(name).is_some());
         let choices = self.members.iter().filter_map(|member| {
@@ -243,6 +248,7 @@ impl Group {
                 None => votes.push((choice, 1)),
             }
         }
+        votes.sort_by_key(|(name, _)| java_bucket(name));
         let most = votes.iter().map(|(_, count)| *count).max()?;
         votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_owned())
     }
@@ -316,4 +322,10 @@ impl Group {
             }
         }
     }
+}
+
+/// Where Java's `HashMap` has a string, as long as there are at most twelve.
+fn java_bucket(text: &str) -> u32 {
+    let hash = text.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+    (hash ^ (hash >> 16)) & 15
 }

@@ -23,6 +23,8 @@ pub(super) struct Joining {
     pub(super) request: JoinGroupRequest,
     pub(super) client_id: String,
     pub(super) client_host: String,
+    /// `group.max.size`.
+    pub(super) max_size: usize,
     /// For a member that has none.
     pub(super) new_id: String,
     /// A dynamic member has to come again with its id before it is one (KIP-394).
@@ -34,7 +36,10 @@ pub(super) struct Joining {
 impl Group {
     /// The answer is among the effects, now or later.
     pub(super) fn join(&mut self, now: Duration, joining: Joining, effects: &mut Effects) {
-        let Joining { ticket, ref request, .. } = joining;
+        let Joining { ticket, ref request, max_size, .. } = joining;
+        if !self.has_room_for(&request.member_id, max_size) {
+            return effects.refuse_join(ticket, ErrorCode::GROUP_MAX_SIZE_REACHED, "");
+        }
         if !self.supports(&request.protocol_type, &request.protocols) {
             return effects.refuse_join(ticket, ErrorCode::INCONSISTENT_GROUP_PROTOCOL, &request.member_id);
         }
@@ -49,6 +54,19 @@ impl Group {
             return effects.refuse_join(ticket, code, &request.member_id);
         }
         self.join_again(now, joining, effects);
+    }
+
+    /// While members are waited for, those who have joined count: the last ones to come find no place.
+    fn has_room_for(&self, member_id: &str, max_size: usize) -> bool {
+        let known = self.member(member_id);
+        match self.state {
+            State::Empty => true,
+            State::Preparing { .. } => {
+                known.is_some_and(Member::is_joining)
+                    || self.members.iter().filter(|member| member.is_joining()).count() < max_size
+            }
+            State::Completing { .. } | State::Stable { .. } => known.is_some() || self.members.len() < max_size,
+        }
     }
 
     fn join_first_time(&mut self, now: Duration, joining: Joining, effects: &mut Effects) {
@@ -122,18 +140,10 @@ impl Group {
         let Joining { ticket, request, new_id, can_skip_assignment, .. } = joining;
         let is_leader = self.is_leader(old_id);
         let leader_before = self.leader.clone().unwrap_or_default();
-        let Some(member) = self.member_mut(old_id) else { return };
-        match member.phase {
-            Phase::Joining(waiting) => effects.refuse_join(waiting, ErrorCode::FENCED_INSTANCE_ID, old_id),
-            Phase::Syncing(waiting) => effects.refuse_sync(waiting, ErrorCode::FENCED_INSTANCE_ID),
-            Phase::Idle | Phase::OwesSync => {}
-        }
-        member.id.clone_from(&new_id);
+        self.rename(now, old_id, &new_id, effects);
+        let Some(member) = self.member_mut(&new_id) else { return };
         member.update(request, Phase::Joining(ticket));
         member.restart_session(now);
-        if is_leader {
-            self.leader = Some(new_id.clone());
-        }
         match self.state {
             State::Stable { .. } if self.vote() == self.protocol => {
                 if let Some(member) = self.member_mut(&new_id) {
@@ -152,6 +162,46 @@ impl Group {
             State::Empty | State::Completing { .. } | State::Stable { .. } => self.prepare(now, effects),
             State::Preparing { .. } => self.complete_if_all_joined(now, effects),
         }
+    }
+
+    /// A static member gets another id. What waits under the old one is fenced.
+    fn rename(&mut self, now: Duration, old_id: &str, new_id: &str, effects: &mut Effects) {
+        let is_leader = self.is_leader(old_id);
+        let Some(member) = self.member_mut(old_id) else { return };
+        match member.phase {
+            Phase::Joining(waiting) => effects.refuse_join(waiting, ErrorCode::FENCED_INSTANCE_ID, old_id),
+            Phase::Syncing(waiting) => effects.refuse_sync(waiting, ErrorCode::FENCED_INSTANCE_ID),
+            Phase::Idle | Phase::OwesSync => {}
+        }
+        new_id.clone_into(&mut member.id);
+        member.phase = Phase::Idle;
+        member.restart_session(now);
+        if is_leader {
+            self.leader = Some(new_id.to_owned());
+        }
+    }
+
+    /// A twin takes a static member's place, without a word.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID if there is no such member.
+    pub(super) fn fence(
+        &mut self,
+        now: Duration,
+        instance_id: &str,
+        twin: &str,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        let known = self.member_of_instance(instance_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        let old_id = known.id.clone();
+        self.rename(now, &old_id, twin, effects);
+        match self.state {
+            // The leader knows the old id.
+            State::Completing { .. } => self.prepare(now, effects),
+            State::Stable { .. } => self.stop_waiting_if_all_synced(),
+            State::Empty | State::Preparing { .. } => {}
+        }
+        Ok(())
     }
 
     /// The answer is among the effects, now or later.
@@ -261,12 +311,14 @@ impl Group {
         generation: i32,
         member_id: &str,
         instance_id: Option<&str>,
+        is_transactional: bool,
     ) -> Result<(), ErrorCode> {
         if generation < 0 && self.state == State::Empty {
             return Ok(());
         }
         if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+            // Producers before KIP-447 did not say for whom they commit.
+            return if is_transactional { Ok(()) } else { Err(ErrorCode::UNKNOWN_MEMBER_ID) };
         }
         self.check_member(member_id, instance_id)?;
         if generation != self.generation {
@@ -274,8 +326,8 @@ impl Group {
         }
         match self.state {
             // It knows the generation but not yet what it has in it.
-            State::Completing { .. } => Err(ErrorCode::REBALANCE_IN_PROGRESS),
-            State::Empty | State::Preparing { .. } | State::Stable { .. } => {
+            State::Completing { .. } if !is_transactional => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            State::Completing { .. } | State::Empty | State::Preparing { .. } | State::Stable { .. } => {
                 if let Some(member) = self.member_mut(member_id) {
                     member.restart_session(now);
                 }

@@ -14,7 +14,7 @@ const FLEXIBLE: i16 = 4;
 const VALUE_VERSION: i16 = 4;
 const TOPIC_ID_TAG: u32 = 0;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OffsetKey {
     pub(crate) group: String,
     pub(crate) topic: String,
@@ -80,7 +80,7 @@ pub(super) fn decode_value(value: Bytes) -> Result<CommittedOffset, DecodeError>
             Ok(tag == TOPIC_ID_TAG)
         })?;
     }
-    Ok(CommittedOffset { offset, leader_epoch, metadata, commit_timestamp, topic_id })
+    Ok(CommittedOffset { offset, leader_epoch, metadata, commit_timestamp, topic_id, written_at: -1 })
 }
 
 fn read<T: Wire>(input: &mut Decoder, flexible: bool) -> Result<T, DecodeError> {
@@ -97,7 +97,14 @@ mod tests {
 
     fn committed() -> CommittedOffset {
         let topic_id = Uuid([9; 16]);
-        CommittedOffset { offset: 42, leader_epoch: 3, metadata: "me".to_owned(), commit_timestamp: 7, topic_id }
+        CommittedOffset {
+            offset: 42,
+            leader_epoch: 3,
+            metadata: "me".to_owned(),
+            commit_timestamp: 7,
+            topic_id,
+            written_at: -1,
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod answers;
 mod barriers;
 mod commits;
 mod coordinators;
+mod forgetting;
 mod members;
 mod schedules;
 mod sessions;

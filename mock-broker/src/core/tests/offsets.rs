@@ -182,3 +182,12 @@ fn a_consumer_can_read_the_commits() {
     let records = rig.core.records("__consumer_offsets", index).unwrap();
     assert_eq!(&records[0].key.as_ref().unwrap()[..], b"\x00\x01\x00\x01g\x00\x01t\x00\x00\x00\x00");
 }
+
+/// Commits the offsets 0, 1, 2, … of `t`-0. Gives where they are written.
+pub(super) fn commit_some(rig: &mut Rig, group: &str, count: i64) -> crate::core::controller::PartitionId {
+    let coordinator = find(rig, group);
+    for offset in 0..count {
+        assert_eq!(codes(rig, coordinator, 9, &commit(group, "t", &[(0, offset)])), [NONE]);
+    }
+    rig.core.partition_for_key("__consumer_offsets", group).unwrap()
+}

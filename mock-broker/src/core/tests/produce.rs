@@ -193,8 +193,8 @@ fn producer_ids_are_unique_across_brokers_and_restarts() {
         rig.act(|core, now| core.crash(now, 2));
         rig.act(|core, now| core.restart(now, 2));
     }
-    let request = InitProducerIdRequest { transactional_id: Some("x".to_owned()), ..Default::default() };
-    assert_eq!(rig.ask(1, 5, &request).error_code, ErrorCode::UNSUPPORTED_VERSION);
+    let request = InitProducerIdRequest { transactional_id: Some(String::new()), ..Default::default() };
+    assert_eq!(rig.ask(1, 5, &request).error_code, ErrorCode::INVALID_REQUEST);
     let request = InitProducerIdRequest { transactional_id: None, producer_id: 4, ..Default::default() };
     assert_eq!(rig.ask(1, 5, &request).error_code, ErrorCode::INVALID_REQUEST);
 }

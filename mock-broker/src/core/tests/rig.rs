@@ -15,7 +15,10 @@ use milena_protocol::messages::produce::{
 use milena_protocol::primitives::Records;
 use milena_protocol::records::{BatchHeader, Batches, NewRecord};
 
-use crate::core::{BrokerAddress, Core, GroupSettings, NewTopic, Origin, Outcome, Settings, Ticket};
+use crate::core::{
+    BrokerAddress, Core, GroupSettings, LogSettings, NewTopic, Origin, Outcome, ReplicationSettings, Settings, Ticket,
+    TransactionSettings,
+};
 
 pub(super) const WALL_START: i64 = 1_700_000_000_000;
 
@@ -44,8 +47,11 @@ pub(super) fn settings() -> Settings {
         groups: GroupSettings {
             min_session_timeout: Duration::from_millis(500),
             max_session_timeout: Duration::from_secs(1800),
-            initial_rebalance_delay: Duration::ZERO,
+            ..GroupSettings::default()
         },
+        transactions: TransactionSettings::default(),
+        replication: ReplicationSettings { is_rack_aware: true, ..Default::default() },
+        logs: LogSettings::default(),
     }
 }
 
@@ -222,6 +228,11 @@ impl TestBatch {
         self.header.producer_id = producer_id;
         self.header.producer_epoch = epoch;
         self.header.base_sequence = sequence;
+        self
+    }
+
+    pub(super) fn transactional(mut self) -> Self {
+        self.header.attributes = self.header.attributes.with_transactional();
         self
     }
 

@@ -200,9 +200,9 @@ fn configurations_are_described() {
     assert_eq!((config("retention.ms").value.as_deref(), config("retention.ms").config_source), (Some("1000"), 1));
     assert_eq!(config("retention.ms").synonyms.len(), 1);
     let min_insync = config("min.insync.replicas");
-    assert_eq!((min_insync.value.as_deref(), min_insync.config_source), (Some("2"), 4));
+    assert_eq!((min_insync.value.as_deref(), min_insync.config_source), (Some("2"), 3));
     let sources: Vec<i8> = min_insync.synonyms.iter().map(|synonym| synonym.source).collect();
-    assert_eq!(sources, [4, 5]);
+    assert_eq!(sources, [3, 4, 5]);
 
     let mut some = resource(2, "t");
     some.configuration_keys = Some(vec!["cleanup.policy".to_owned()]);

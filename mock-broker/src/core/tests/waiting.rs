@@ -1,6 +1,6 @@
 //! Acknowledgements that wait for followers. Pure.
 //!
-//! A follower is dead and the controller has not told the leader yet: the leader waits for it.
+//! A follower is frozen and the controller has not noticed yet: the leader waits for it.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use super::rig::{NONE, PRODUCE, Rig, TestBatch, produce};
 use crate::core::Ticket;
 use crate::core::controller::PartitionId;
 
-/// The leader of the partition believes in a follower that is gone.
-fn lose_a_follower(rig: &mut Rig, id: PartitionId) -> (i32, i32) {
+/// Leader and a frozen follower.
+fn freeze_a_follower(rig: &mut Rig, id: PartitionId) -> (i32, i32) {
     let leader = rig.core.controller.partition(id).unwrap().leader;
     let follower = 1 + leader % 3;
-    rig.core.controller.broker_went(follower);
+    rig.act(|core, now| core.freeze(now, follower));
     (leader, follower)
 }
 
-fn waiting() -> (Rig, PartitionId, i32, Ticket) {
+fn waiting() -> (Rig, i32, i32, Ticket) {
     let mut rig = Rig::with_topic(&[]);
     let id = rig.core.partition_id("t", 0).unwrap();
-    let (leader, _) = lose_a_follower(&mut rig, id);
+    let (leader, follower) = freeze_a_follower(&mut rig, id);
     let ticket = rig.send(leader, PRODUCE, &produce("t", 0, -1, TestBatch::new(&["a"]).bytes()));
     assert!(rig.outcome(ticket).is_none());
     assert!(rig.values().is_empty(), "not visible before all have it");
     assert_eq!(rig.core.next_deadline(), Some(Duration::from_secs(1)));
-    (rig, id, leader, ticket)
+    (rig, follower, leader, ticket)
 }
 
 fn code(rig: &mut Rig, ticket: Ticket) -> Option<ErrorCode> {
@@ -41,25 +41,22 @@ fn code(rig: &mut Rig, ticket: Ticket) -> Option<ErrorCode> {
 
 #[test]
 fn an_acknowledgement_comes_when_the_isr_has_the_records() {
-    let (mut rig, id, _, ticket) = waiting();
+    let (mut rig, follower, _, ticket) = waiting();
     rig.at(500);
-    rig.act(|core, now| {
-        core.publish(id);
-        core.poll(now);
-    });
+    rig.act(|core, now| core.thaw(now, follower));
     assert_eq!(code(&mut rig, ticket), Some(NONE));
     assert_eq!(rig.values(), ["a"]);
-    assert_eq!(rig.core.next_deadline(), None);
+    assert_eq!(rig.core.next_deadline(), Some(Duration::from_secs(7 * 24 * 3600 + 300)), "only the retention's");
 }
 
 #[test]
 fn an_acknowledgement_times_out_after_the_append() {
-    let (mut rig, id, _, ticket) = waiting();
+    let (mut rig, follower, _, ticket) = waiting();
     rig.at(999);
     assert_eq!(code(&mut rig, ticket), None);
     rig.at(1000);
     assert_eq!(code(&mut rig, ticket), Some(ErrorCode::REQUEST_TIMED_OUT));
-    rig.act(|core, _| core.publish(id));
+    rig.act(|core, now| core.thaw(now, follower));
     assert_eq!(rig.values(), ["a"], "it is written all the same");
 }
 
@@ -67,14 +64,11 @@ fn an_acknowledgement_times_out_after_the_append() {
 fn a_duplicate_waits_like_the_first() {
     let mut rig = Rig::with_topic(&[]);
     let id = rig.core.partition_id("t", 0).unwrap();
-    let (leader, _) = lose_a_follower(&mut rig, id);
+    let (leader, follower) = freeze_a_follower(&mut rig, id);
     let request = produce("t", 0, -1, TestBatch::new(&["a"]).by(9, 0, 0).bytes());
     let (first, second) = (rig.send(leader, PRODUCE, &request), rig.send(leader, PRODUCE, &request));
     assert_eq!(code(&mut rig, second), None);
-    rig.act(|core, now| {
-        core.publish(id);
-        core.poll(now);
-    });
+    rig.act(|core, now| core.thaw(now, follower));
     assert_eq!((code(&mut rig, first), code(&mut rig, second)), (Some(NONE), Some(NONE)));
     assert_eq!(rig.values(), ["a"]);
 }
@@ -100,7 +94,7 @@ fn offset_commits_wait_too() {
         let mut rig = Rig::with_topic(&[]);
         rig.ask(1, 3, &FindCoordinatorRequest { key: "g".to_owned(), ..Default::default() });
         let id = rig.core.partition_for_key("__consumer_offsets", "g").unwrap();
-        let (leader, _) = lose_a_follower(&mut rig, id);
+        let (leader, follower) = freeze_a_follower(&mut rig, id);
         let partition = OffsetCommitRequestPartition { committed_offset: 5, ..Default::default() };
         let topic =
             OffsetCommitRequestTopic { name: "t".to_owned(), partitions: vec![partition], ..Default::default() };
@@ -112,10 +106,7 @@ fn offset_commits_wait_too() {
             rig.at(5000);
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         } else {
-            rig.act(|core, now| {
-                core.publish(id);
-                core.poll(now);
-            });
+            rig.act(|core, now| core.thaw(now, follower));
             assert_eq!(rig.core.committed("g", "t", 0), Some(5));
             NONE
         };

@@ -104,8 +104,8 @@ async fn after_revocation_a_commit_is_refused_and_an_ack_counts_for_nothing() ->
     let group = Group::new(2).await;
     group.write(5).await;
     // It waits for held records until it must not wait longer.
-    let builder =
-        group.member().commit_policy(CommitPolicy::Acked).max_poll_interval(std::time::Duration::from_secs(6));
+    let builder = group.member().assignors(["range"]).commit_policy(CommitPolicy::Acked);
+    let builder = builder.max_poll_interval(std::time::Duration::from_secs(6));
     let mut first = builder.build().await?;
     let mut records = read(&mut first, 10).await;
     let reading = tokio::spawn(async move {
@@ -113,7 +113,7 @@ async fn after_revocation_a_commit_is_refused_and_an_ack_counts_for_nothing() ->
         let next = first.next().await;
         (first, next.map(|record| record.map(|record| record.offset())))
     });
-    let second = Reading::start(group.member().commit_policy(CommitPolicy::Manual).build().await?);
+    let second = Reading::start(group.member().assignors(["range"]).commit_policy(CommitPolicy::Manual).build().await?);
     eventually("the second member's share", async || (second.control.assignment().len() == 1).then_some(())).await;
 
     let mine = second.control.assignment().remove(0);

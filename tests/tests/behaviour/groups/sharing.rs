@@ -32,9 +32,10 @@ async fn two_members_share_and_what_one_leaves_the_other_reads_on() -> Result<()
     let group = Group::new(4).await;
     group.write(10).await;
     let told = Told::default();
-    let first = Reading::start(group.member().on_rebalance(told.clone()).build().await?);
+    let eager = || group.member().assignors(["range"]);
+    let first = Reading::start(eager().on_rebalance(told.clone()).build().await?);
     until_read(&[&first], 40).await;
-    let second = Reading::start(group.member().build().await?);
+    let second = Reading::start(eager().build().await?);
     group.until_shared(&[&first.control, &second.control], &[2, 2]).await;
     assert_eq!(told.all(), ["assigned 4 Joined", "revoked 4 MemberChange", "assigned 2 MemberChange"]);
 

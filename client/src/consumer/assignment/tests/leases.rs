@@ -126,7 +126,7 @@ fn what_goes_can_be_finished_until_it_is_gone() {
     let mut reader = Reader::new(&[Position::Offset(0)]);
     reader.fetch(0, &[three(0), three(3)]);
     let (first, second) = (reader.next().unwrap(), reader.next().unwrap());
-    reader.assignment.begin_to_end();
+    reader.assignment.begin_to_end(&[name(0)]);
     assert_eq!((reader.rest(), reader.asked(0)), (vec![], None), "nothing more of it comes");
     assert!(reader.assignment.is_held());
     drop(first);
@@ -174,4 +174,54 @@ fn a_partition_far_past_a_gap_waits_while_the_others_flow() {
     batches.remove(0).ack();
     assert_eq!(reader.batch(500).len(), 500);
     assert_eq!(reader.assignment.done().first().map(|done| done.next.offset), Some(500));
+}
+
+#[test]
+fn what_stays_while_others_go_keeps_its_lease_its_pause_and_what_waits() {
+    let mut reader = Reader::new(&[Position::Offset(0), Position::Offset(0), Position::Offset(0)]);
+    for partition in 0..3 {
+        reader.fetch(partition, &[three(0)]);
+    }
+    let held = reader.next().unwrap();
+    let kept = reader.next().unwrap();
+    assert_eq!((held.partition(), kept.partition()), (0, 0));
+    reader.assignment.pause(&name(2)).unwrap();
+    drop(kept);
+
+    reader.assignment.begin_to_end(&[name(1)]);
+    assert!(!reader.assignment.is_held_while_ending() && reader.assignment.is_held());
+    assert_eq!(reader.rest(), [(0, 2)]);
+    reader.assignment.end(&[name(1)]);
+    assert_eq!(reader.assignment.names(|_| true), [name(0), name(2)]);
+    assert_eq!(reader.assignment.names(|paused| paused), [name(2)]);
+    reader.assignment.resume(&name(2)).unwrap();
+    assert_eq!(reader.rest(), [(2, 0), (2, 1), (2, 2)]);
+    assert_eq!(reader.committable(&held), [(0, 1, 3)], "the same lease");
+}
+
+#[test]
+fn who_commits_less_than_was_committed_changes_nothing_unless_it_says_the_offset() {
+    let mut reader = Reader::new(&[Position::Offset(0)]);
+    reader.fetch(0, &[three(0)]);
+    let first = Offsets::from(&reader.next().unwrap());
+    let less = |reader: &Reader, offsets: &Offsets| {
+        let checked = reader.assignment.check(offsets).unwrap();
+        reader.assignment.is_stored(&checked[0])
+    };
+    assert!(!less(&reader, &first), "nothing is stored yet");
+    let second = Offsets::from(&reader.next().unwrap());
+    reader.assignment.on_committed(&reader.assignment.check(&second).unwrap());
+
+    assert!(less(&reader, &first) && less(&reader, &second));
+    assert!(!less(&reader, &second.with_metadata("news")) && less(&reader, &first.clone().with_metadata("old news")));
+    let back = Offsets::at(name(0), 1);
+    assert!(!less(&reader, &back), "on purpose");
+    reader.assignment.on_committed(&reader.assignment.check(&back).unwrap());
+    assert!(!less(&reader, &Offsets::at(name(0), 2)));
+    let third = Offsets::from(&reader.next().unwrap());
+    assert!(!less(&reader, &third), "on from there");
+    reader.assignment.seek(&name(0), Position::Offset(0)).unwrap();
+    reader.fetch(0, &[three(0)]);
+    let again = Offsets::from(&reader.next().unwrap());
+    assert!(!less(&reader, &again), "after a seek");
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn leave_group_on_close() {
     let mut rig = Rig::follower(settings());
-    rig.member.close(Departure::Usual, rig.now + 2000 * MS, rig.now);
+    rig.member.close(Departure::Usual, rig.now + 2000 * MS);
     let (partitions, reason, left) = rig.revoke();
     assert_eq!((partitions, reason, left), (t(&[0, 1]), RebalanceReason::Closing, 2000 * MS));
     rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
@@ -24,7 +24,7 @@ fn close_during_a_revocation_leaves_after_it() {
     let mut rig = Rig::follower(settings());
     rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
     rig.revoke();
-    rig.member.close(Departure::Usual, rig.now + 2000 * MS, rig.now);
+    rig.member.close(Departure::Usual, rig.now + 2000 * MS);
     rig.nothing();
     rig.member.on_revoked(rig.now);
     rig.leave_request();
@@ -34,7 +34,7 @@ fn close_during_a_revocation_leaves_after_it() {
 #[test]
 fn a_generation_lost_while_closing_needs_no_leave_group() {
     let mut rig = Rig::follower(settings());
-    rig.member.close(Departure::Usual, rig.now + 2000 * MS, rig.now);
+    rig.member.close(Departure::Usual, rig.now + 2000 * MS);
     rig.revoke();
     rig.beat_answered(ErrorCode::UNKNOWN_MEMBER_ID);
     rig.lost(&[0, 1]);
@@ -49,7 +49,7 @@ fn pending_member_should_leave_group() {
     rig.join_request();
     rig.answer_join(ErrorCode::MEMBER_ID_REQUIRED, "me");
     rig.join_request();
-    rig.member.close(Departure::Usual, rig.now, rig.now);
+    rig.member.close(Departure::Usual, rig.now);
     assert_eq!(rig.leave_request().member_id, "me");
     rig.joined(5, "me");
     rig.nothing();
@@ -77,7 +77,7 @@ fn who_leaves_when_it_is_closed() {
         (instance_id(), Departure::Leave, true),
     ] {
         let mut rig = Rig::follower(MembershipSettings { instance_id: instance_id.clone(), ..settings() });
-        rig.member.close(departure, rig.now + 2000 * MS, rig.now);
+        rig.member.close(departure, rig.now + 2000 * MS);
         rig.revoke();
         rig.member.on_revoked(rig.now);
         if leaves {

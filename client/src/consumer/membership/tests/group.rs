@@ -41,6 +41,7 @@ pub(super) struct Group {
     members: BTreeMap<String, Joined>,
     named: u32,
     leader: String,
+    protocol: Option<String>,
     /// Requests that were answered, by their tickets.
     pub(super) answers: Vec<(u64, Answer)>,
 }
@@ -64,6 +65,7 @@ impl Group {
             members: BTreeMap::new(),
             named: 0,
             leader: String::new(),
+            protocol: None,
             answers: Vec::new(),
         }
     }
@@ -123,6 +125,7 @@ impl Group {
         if !known && number + 5 < self.named {
             return self.answers.push((ticket, refuse(ErrorCode::UNKNOWN_MEMBER_ID, "")));
         }
+        self.protocol = Some(request.protocols[0].name.clone());
         let millis = |number: i32| Duration::from_millis(u64::try_from(number).unwrap());
         let member = Joined {
             metadata: request.protocols[0].metadata.clone(),
@@ -173,7 +176,7 @@ impl Group {
             member.heard = now;
             let answer = JoinGroupResponse {
                 generation_id: self.generation,
-                protocol_name: Some("range".into()),
+                protocol_name: self.protocol.clone(),
                 leader: self.leader.clone(),
                 member_id: id.clone(),
                 members: if *id == self.leader { all.clone() } else { Vec::new() },

@@ -18,7 +18,7 @@ fn join_group_request_timeout_and_max_timeout() {
     for (rebalance, expected) in [(REBALANCE, REBALANCE + 5000 * MS), (1000 * MS, 30_000 * MS)] {
         let mut rig = Rig::new(MembershipSettings { rebalance_timeout: rebalance, ..settings() });
         rig.find(3);
-        let Action::Join { broker: 3, timeout, request } = rig.next() else { panic!() };
+        let Action::Join { broker: 3, timeout, request, .. } = rig.next() else { panic!() };
         assert_eq!(timeout, expected);
         assert_eq!((request.session_timeout_ms, request.rebalance_timeout_ms as u128), (45_000, rebalance.as_millis()));
         assert_eq!((request.group_id.as_str(), request.protocol_type.as_str()), ("billing", "consumer"));
@@ -149,7 +149,7 @@ fn a_static_leader_that_comes_back_does_not_divide() {
         members: vec![],
         ..Default::default()
     };
-    rig.member.on_join(Ok(answer), rig.now);
+    rig.on_join(Ok(answer));
     assert_eq!(rig.sync_request().assignments, []);
 }
 
@@ -160,13 +160,13 @@ fn retain_member_id_after_join_group_disconnect_and_sync_group_disconnect() {
     rig.revoke();
     rig.member.on_revoked(rig.now);
     assert_eq!(rig.join_request().member_id, "me");
-    rig.member.on_join(Err(no_answer()), rig.now);
+    rig.on_join(Err(no_answer()));
     assert_eq!(rig.find(2), Some(1));
     rig.wait();
     assert_eq!(rig.join_request().member_id, "me");
     rig.joined(6, "you");
     rig.sync_request();
-    rig.member.on_sync(Err(no_answer()), rig.now);
+    rig.on_sync(Err(no_answer()));
     rig.find(1);
     rig.wait();
     assert_eq!(rig.join_request().member_id, "me");
@@ -282,7 +282,7 @@ fn sync_group_protocol_type_and_name_are_checked() {
             protocol_name: Some(protocol_name.into()),
             ..Default::default()
         };
-        rig.member.on_sync(Ok(answer), rig.now);
+        rig.on_sync(Ok(answer));
         assert_eq!(rig.report().code(), Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
     }
 }
@@ -293,7 +293,7 @@ fn a_protocol_that_was_not_offered_is_refused() {
     rig.find(1);
     rig.join_request();
     let answer = JoinGroupResponse { protocol_name: Some("sticky".into()), ..Default::default() };
-    rig.member.on_join(Ok(answer), rig.now);
+    rig.on_join(Ok(answer));
     assert_eq!(rig.report().kind(), ErrorKind::Protocol);
 }
 
@@ -316,7 +316,7 @@ fn an_assignment_that_cannot_be_used_is_told_and_the_member_joins_again() {
     rig.joined(5, "you");
     rig.sync_request();
     let answer = SyncGroupResponse { assignment: Bytes::from_static(&[0]), ..Default::default() };
-    rig.member.on_sync(Ok(answer), rig.now);
+    rig.on_sync(Ok(answer));
     assert_eq!(rig.report().kind(), ErrorKind::Protocol);
 }
 
@@ -334,7 +334,7 @@ fn a_subscription_that_changed_while_joining_is_joined_again() {
     rig.joined(6, "you");
     rig.sync_request();
     let assignment = Bytes::new();
-    rig.member.on_sync(Ok(SyncGroupResponse { assignment, ..Default::default() }), rig.now);
+    rig.on_sync(Ok(SyncGroupResponse { assignment, ..Default::default() }));
     assert_eq!(rig.assigned(&[]), RebalanceReason::SubscriptionChange);
 }
 
@@ -362,7 +362,7 @@ fn a_leader_whose_assignor_fails_leaves_tells_and_comes_back() {
             member_id: "me".into(),
             ..Default::default()
         };
-        rig.member.on_join(Ok(answer), rig.now);
+        rig.on_join(Ok(answer));
         rig.divide(&view("t", 2));
         assert_eq!(rig.leave_request().members[0].member_id, "me");
         let error = rig.report();

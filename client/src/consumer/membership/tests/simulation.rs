@@ -14,19 +14,29 @@ const TROUBLE: Time = Duration::from_secs(60);
 const CONVERGED: Time = Duration::from_secs(100);
 const END: Time = Duration::from_secs(150);
 
+const STRATEGIES: [&str; 2] = ["range", "cooperative-sticky"];
+
 /// What happens to the member of one application, which is named by a number that is never used again.
 enum Event {
     Arrives(Request, u64),
     Found(bool),
     Answered(u64, Option<Answer>),
     Divided(i32, Division),
-    Revoked(u64),
+    Revoked(u64, Vec<TopicPartition>),
     /// The application holds a record from now on and does not read, or reads again.
     Holds,
     Reads,
     /// Something that happens to the application.
     Crashes,
     Closes,
+}
+
+#[derive(Clone, Copy)]
+enum Waits {
+    Join(u64),
+    Sync(u64),
+    Beat(u64),
+    Leave,
 }
 
 struct Client {
@@ -45,10 +55,11 @@ struct World {
     group: Group,
     clients: BTreeMap<u64, Client>,
     events: BTreeMap<(Time, u64), (u64, Event)>,
-    /// Who waits for an answer, and for heartbeats the number.
-    tickets: BTreeMap<u64, (u64, u64)>,
+    /// Who waits for an answer, and to what.
+    tickets: BTreeMap<u64, (u64, Waits)>,
     numbers: u64,
     view: ClusterView,
+    strategies: Vec<Strategy>,
 }
 
 impl World {
@@ -82,18 +93,19 @@ impl World {
             rebalance_timeout: 10_000 * MS,
             heartbeat_interval: 1000 * MS,
             request_timeout: 5000 * MS,
+            strategies: self.strategies.clone(),
             ..settings()
         };
-        let member = Membership::new(settings, topics(["t"]), self.entropy.fork());
+        let member = Membership::new(settings, Some(topics(["t"])), self.entropy.fork());
         let application = Application { reads: 1, reading: true, holding: false, progress: self.now };
         let client = Client { member, application, owned: (-1, Vec::new()), revocations: 0, closing: false };
         self.clients.insert(who, client);
     }
 
     /// On its way to the group, or lost.
-    fn send(&mut self, who: u64, number: u64, request: Request) {
+    fn send(&mut self, who: u64, waits: Waits, request: Request) {
         let ticket = self.number();
-        self.tickets.insert(ticket, (who, number));
+        self.tickets.insert(ticket, (who, waits));
         let delay = self.within(50 * MS);
         let event = match self.goes_wrong(10) {
             true => Event::Answered(ticket, None),
@@ -109,10 +121,12 @@ impl World {
                 let (delay, found) = (self.within(50 * MS), !self.goes_wrong(5));
                 self.schedule(delay, who, Event::Found(found));
             }
-            Action::Join { request, .. } => self.send(who, 0, Request::Join(request)),
-            Action::Sync { request, .. } => self.send(who, 0, Request::Sync(request)),
-            Action::Heartbeat { request, number, .. } => self.send(who, number, Request::Heartbeat(request)),
-            Action::Leave { request, .. } => self.send(who, 0, Request::Leave(request)),
+            Action::Join { request, attempt, .. } => self.send(who, Waits::Join(attempt), Request::Join(request)),
+            Action::Sync { request, attempt, .. } => self.send(who, Waits::Sync(attempt), Request::Sync(request)),
+            Action::Heartbeat { request, number, .. } => {
+                self.send(who, Waits::Beat(number), Request::Heartbeat(request));
+            }
+            Action::Leave { request, .. } => self.send(who, Waits::Leave, Request::Leave(request)),
             Action::Divide { generation, division } => {
                 let delay = self.within(if self.in_trouble() { 8000 * MS } else { 500 * MS });
                 self.schedule(delay, who, Event::Divided(generation, division));
@@ -121,10 +135,10 @@ impl World {
                 let left = deadline.saturating_sub(now);
                 let delay = if self.goes_wrong(3) { left } else { self.within(500 * MS).min(left) };
                 let client = self.clients.get_mut(&who).unwrap();
-                assert_eq!(partitions, client.owned.1, "what is revoked is what is owned");
+                assert!(partitions.iter().all(|gone| client.owned.1.contains(gone)), "what is revoked is owned");
                 client.revocations += 1;
                 let revocation = client.revocations;
-                self.schedule(delay, who, Event::Revoked(revocation));
+                self.schedule(delay, who, Event::Revoked(revocation, partitions));
             }
             Action::Assigned { generation, partitions, .. } => {
                 for other in self.clients.values().filter(|other| other.owned.0 == generation) {
@@ -132,8 +146,11 @@ impl World {
                     assert_eq!(twice, None, "owned twice in generation {generation}");
                 }
                 let client = self.clients.get_mut(&who).unwrap();
-                assert!(client.owned.1.is_empty(), "{:?} are still owned", client.owned);
-                client.owned = (generation, partitions);
+                let twice = partitions.iter().find(|partition| client.owned.1.contains(partition));
+                assert_eq!(twice, None, "still owned");
+                client.owned.0 = generation;
+                client.owned.1.extend(partitions);
+                client.owned.1.sort();
                 client.member.on_view(&self.view, now);
             }
             Action::Lost { partitions, .. } => {
@@ -164,17 +181,21 @@ impl World {
             Event::Arrives(..) => {}
             Event::Found(found) => client.member.on_coordinator(if found { Ok(1) } else { Err(broken()) }, now),
             Event::Answered(ticket, answer) => {
-                let (_, number) = self.tickets.remove(&ticket).unwrap();
-                match answer.filter(|_| !lost) {
-                    Some(Answer::Join(answer)) => client.member.on_join(Ok(answer), now),
-                    Some(Answer::Sync(answer)) => client.member.on_sync(Ok(answer), now),
-                    Some(Answer::Heartbeat(code)) => client.member.on_heartbeat(number, Ok(code), now),
-                    // Only the one that waits listens.
-                    None if number > 0 => client.member.on_heartbeat(number, Err(broken()), now),
-                    None => {
-                        client.member.on_join(Err(broken()), now);
-                        client.member.on_sync(Err(broken()), now);
+                let (_, waits) = self.tickets.remove(&ticket).unwrap();
+                match (waits, answer.filter(|_| !lost)) {
+                    (Waits::Join(attempt), Some(Answer::Join(answer))) => {
+                        client.member.on_join(attempt, Ok(answer), now);
                     }
+                    (Waits::Sync(attempt), Some(Answer::Sync(answer))) => {
+                        client.member.on_sync(attempt, Ok(answer), now);
+                    }
+                    (Waits::Beat(number), Some(Answer::Heartbeat(code))) => {
+                        client.member.on_heartbeat(number, Ok(code), now);
+                    }
+                    (Waits::Join(attempt), _) => client.member.on_join(attempt, Err(broken()), now),
+                    (Waits::Sync(attempt), _) => client.member.on_sync(attempt, Err(broken()), now),
+                    (Waits::Beat(number), _) => client.member.on_heartbeat(number, Err(broken()), now),
+                    (Waits::Leave, _) => {}
                 }
             }
             Event::Divided(generation, division) => {
@@ -182,9 +203,9 @@ impl World {
                 let outcome = division.run(&topics);
                 client.member.on_divided(generation, topics, outcome, now);
             }
-            Event::Revoked(revocation) => {
+            Event::Revoked(revocation, partitions) => {
                 if client.revocations == revocation {
-                    client.owned.1.clear();
+                    client.owned.1.retain(|owned| !partitions.contains(owned));
                     client.member.on_revoked(now);
                 }
             }
@@ -200,7 +221,7 @@ impl World {
             }
             Event::Closes => {
                 client.closing = true;
-                client.member.close(Departure::Usual, now + 3000 * MS, now);
+                client.member.close(Departure::Usual, now + 3000 * MS);
             }
         }
     }
@@ -256,7 +277,7 @@ impl World {
     }
 }
 
-fn world(seed: u64, clients: usize) -> World {
+fn world(strategy: &str, seed: u64, clients: usize) -> World {
     let mut world = World {
         now: Time::ZERO,
         entropy: Entropy::from_seed(seed),
@@ -266,6 +287,7 @@ fn world(seed: u64, clients: usize) -> World {
         tickets: BTreeMap::new(),
         numbers: 0,
         view: view("t", 4),
+        strategies: choose(&[strategy], &[]).unwrap(),
     };
     (0..clients).for_each(|_| world.start_client());
     world
@@ -275,8 +297,8 @@ proptest! {
     /// No two live owners of a partition in one generation; nothing is owned twice in a row without an end in between; and when
     /// nothing goes wrong any more, one generation stands and everything is owned once.
     #[test]
-    fn members_agree_whatever_happens(seed in any::<u64>(), clients in 1usize..=5) {
-        let mut world = world(seed, clients);
+    fn members_agree_whatever_happens(seed in any::<u64>(), clients in 1usize..=5, strategy in 0usize..2) {
+        let mut world = world(STRATEGIES[strategy], seed, clients);
         while world.in_trouble() {
             let step = world.within(4000 * MS);
             world.run_until((world.now + step).min(TROUBLE));
@@ -309,7 +331,7 @@ proptest! {
     /// One seed, one history.
     #[test]
     fn the_same_seed_gives_the_same_history(seed in any::<u64>()) {
-        let [mut first, mut second] = [world(seed, 3), world(seed, 3)];
+        let [mut first, mut second] = [world("cooperative-sticky", seed, 3), world("cooperative-sticky", seed, 3)];
         first.run_until(TROUBLE);
         second.run_until(TROUBLE);
         prop_assert_eq!((first.numbers, first.owned()), (second.numbers, second.owned()));
@@ -318,7 +340,7 @@ proptest! {
 
 #[test]
 fn a_quiet_group_forms_one_generation_per_change() {
-    let mut world = world(1, 3);
+    let mut world = world("range", 1, 3);
     world.now = TROUBLE;
     world.run_until(TROUBLE + 5000 * MS);
     let formed = world.group.generation;
@@ -334,4 +356,25 @@ fn a_quiet_group_forms_one_generation_per_change() {
     world.happen(who, Event::Crashes);
     world.run_until(TROUBLE + 20_000 * MS);
     assert_eq!(world.owned(), (t(&[0, 1, 2, 3]), BTreeSet::from([formed + 2])));
+}
+
+#[test]
+fn cooperative_members_that_stay_keep_what_stays_with_them() {
+    let mut world = world("cooperative-sticky", 1, 2);
+    world.now = TROUBLE;
+    world.run_until(TROUBLE + 5000 * MS);
+    let kept: BTreeMap<u64, Vec<TopicPartition>> =
+        world.clients.iter().map(|(who, client)| (*who, client.owned.1.clone())).collect();
+    let formed = world.group.generation;
+    let revocations = |world: &World| world.clients.values().map(|client| client.revocations).sum::<u64>();
+    let before = revocations(&world);
+
+    world.start_client();
+    world.run_until(TROUBLE + 10_000 * MS);
+    let moved: usize = kept
+        .iter()
+        .map(|(who, kept)| kept.iter().filter(|partition| !world.clients[who].owned.1.contains(partition)).count())
+        .sum();
+    assert_eq!((moved, revocations(&world) - before), (1, 1), "four partitions, three members");
+    assert_eq!(world.owned(), (t(&[0, 1, 2, 3]), BTreeSet::from([formed + 2])), "one generation to ask, one to give");
 }

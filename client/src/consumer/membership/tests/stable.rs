@@ -9,7 +9,7 @@ fn normal_heartbeat() {
         assert_eq!(rig.wait(), INTERVAL);
         let Action::Heartbeat { broker: 1, number, timeout, request } = rig.next() else { panic!() };
         assert_eq!((request.generation_id, request.member_id.as_str()), (5, "me"));
-        assert_eq!(timeout, Duration::from_secs(30));
+        assert_eq!(timeout, SESSION / 3, "so that there is time for another coordinator");
         rig.member.on_heartbeat(number, Ok(ErrorCode::NONE), rig.now);
     }
     rig.nothing();
@@ -124,17 +124,33 @@ fn not_coordinator_and_coordinator_not_available() {
 }
 
 #[test]
-fn a_coordinator_that_is_silent_for_the_session_is_searched_and_nothing_is_lost_yet() {
-    let mut rig = Rig::follower(MembershipSettings { session_timeout: 6000 * MS, ..settings() });
+fn a_session_without_an_answer_is_over() {
+    let mut rig = Rig::follower(MembershipSettings { session_timeout: 9000 * MS, ..settings() });
+    rig.beat_answered(ErrorCode::NONE);
+    let began = rig.now;
     let silent = rig.beat();
-    assert_eq!(rig.now, INTERVAL);
-    assert_eq!(rig.wait(), 3000 * MS, "the session began with the assignment");
-    assert_eq!(rig.find(2), Some(1));
-    let Action::Heartbeat { broker: 2, number, .. } = rig.next() else { panic!() };
+    rig.now += 3000 * MS;
     rig.member.on_heartbeat(silent, Err(no_answer()), rig.now);
+    assert_eq!(rig.find(2), Some(1));
+    rig.wait();
+    let Action::Heartbeat { broker: 2, number, .. } = rig.next() else { panic!() };
+    rig.wait();
+    assert_eq!(rig.now, began + 9000 * MS, "from when the heartbeat was sent that was answered last");
+    assert_eq!(rig.lost(&[0, 1]), RebalanceReason::SessionExpired);
+    assert_eq!(rig.find(3), Some(2));
+    assert_eq!(rig.join_request().member_id, "me", "it may be known still");
+    rig.member.on_heartbeat(number, Ok(ErrorCode::NONE), rig.now);
     rig.nothing();
-    rig.member.on_heartbeat(number, Ok(ErrorCode::UNKNOWN_MEMBER_ID), rig.now);
+}
+
+#[test]
+fn a_process_that_stood_still_for_longer_than_its_session_has_lost_everything_before_it_asks() {
+    let mut rig = Rig::follower(settings());
+    rig.beat();
+    rig.now += 10 * SESSION;
     rig.lost(&[0, 1]);
+    rig.find(1);
+    rig.join_request();
 }
 
 #[test]
@@ -248,4 +264,33 @@ fn a_topic_that_appears_is_picked_up() {
     rig.assigned(&[]);
     rig.member.on_view(&view("t", 1), rig.now);
     assert_eq!(rig.join_request().reason.as_deref(), Some(RebalanceReason::TopicChange.text()));
+}
+
+#[test]
+fn a_rebalance_that_the_application_asks_for_tells_the_coordinator_why() {
+    let mut rig = Rig::follower(settings());
+    rig.member.enforce_rebalance("the moon is full", rig.now);
+    assert_eq!(rig.revoke().1, RebalanceReason::Enforced);
+    rig.member.enforce_rebalance("it is full already", rig.now);
+    rig.nothing();
+    rig.member.on_revoked(rig.now);
+    assert_eq!(rig.join_request().reason.as_deref(), Some("the moon is full"));
+    rig.joined(6, "you");
+    rig.sync_request();
+    rig.synced("t", &[0]);
+    assert_eq!(rig.assigned(&[0]), RebalanceReason::Enforced);
+    rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.revoke();
+    rig.member.on_revoked(rig.now);
+    assert_eq!(rig.join_request().reason.as_deref(), Some(RebalanceReason::MemberChange.text()), "said once");
+}
+
+#[test]
+fn who_has_no_topics_yet_joins_when_they_are_found_even_if_there_are_none() {
+    let mut rig = Rig { member: Membership::new(settings(), None, Entropy::from_seed(7)), now: Time::ZERO };
+    rig.find(1);
+    rig.nothing();
+    rig.member.subscribe(topics([]), rig.now);
+    let request = rig.join_request();
+    assert!(Subscription::decode(request.protocols[0].metadata.clone()).unwrap().topics.is_empty());
 }

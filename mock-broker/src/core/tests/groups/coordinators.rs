@@ -1,5 +1,7 @@
 //! Coordinators that crash or move: what a group keeps, and what it does not. Pure.
 
+use std::time::Duration;
+
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
 use milena_protocol::messages::join_group::JoinGroupRequest;
@@ -124,6 +126,31 @@ fn a_moved_coordinator_sends_its_members_away() {
     let syncing = group.sync(generation, &ids[1], &[]);
     group.rig.act(|core, now| core.elect(now, "__consumer_offsets", index, old)).unwrap();
     assert_eq!(group.sync_code(syncing), Some(ErrorCode::NOT_COORDINATOR));
+}
+
+#[test]
+fn a_coordinator_that_still_reads_its_groups_says_so() {
+    let (mut group, ids) = GroupRig::stable(1);
+    let (old, new) = (group.coordinator(), 1 + group.coordinator() % 3);
+    let before = group.group();
+    group.rig.at(1000);
+    let loading = Duration::from_secs(2);
+    group.rig.act(|core, now| core.move_coordinator(now, ("__consumer_offsets", GROUP), new, loading)).unwrap();
+    assert_eq!(group.coordinator(), new);
+    let beat = HeartbeatRequest {
+        group_id: GROUP.to_owned(),
+        generation_id: before.generation,
+        member_id: ids[0].clone(),
+        group_instance_id: None,
+    };
+    assert_eq!(group.rig.ask(old, 4, &beat).error_code, ErrorCode::NOT_COORDINATOR);
+    for (time, code) in
+        [(1000, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS), (2999, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS), (3000, NONE)]
+    {
+        group.rig.at(time);
+        assert_eq!(group.rig.ask(new, 4, &beat).error_code, code, "at {time}");
+    }
+    assert_eq!(group.group(), before);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Members that die, leave, or are thrown out. Pure.
 
+use std::time::Duration;
+
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::join_group::JoinGroupRequest;
 use milena_protocol::messages::leave_group::LeaveGroupRequest;
@@ -7,6 +9,9 @@ use milena_protocol::messages::leave_group::LeaveGroupRequest;
 use super::members::{GROUP, GroupRig, JOIN, join_request};
 use crate::core::GroupState;
 use crate::core::tests::rig::NONE;
+
+/// When a coordinator first looks for groups that have gone.
+pub(super) const CLEANUP: Duration = Duration::from_secs(600);
 
 #[test]
 fn a_member_that_is_silent_for_its_session_is_out() {
@@ -31,7 +36,7 @@ fn the_last_member_leaves_an_empty_group() {
     let empty = group.group();
     assert_eq!((empty.state, empty.generation, empty.members.len()), (GroupState::Empty, 2, 0));
     assert_eq!((empty.protocol_type.as_str(), empty.protocol.as_str()), ("consumer", ""));
-    assert_eq!(group.rig.core.next_deadline(), None, "nothing is waited for");
+    assert_eq!(group.rig.core.next_deadline(), Some(CLEANUP), "nothing else is waited for");
     let late = group.join(&ids[0]);
     assert_eq!(group.join_code(late), Some(ErrorCode::UNKNOWN_MEMBER_ID));
     assert_eq!(group.heartbeat(2, &ids[0]), ErrorCode::UNKNOWN_MEMBER_ID);

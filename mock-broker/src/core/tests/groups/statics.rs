@@ -152,7 +152,7 @@ fn a_group_of_missing_static_members_ends_with_their_sessions() {
     assert_eq!(group.ids().len(), 2);
     group.rig.at(10_000);
     assert_eq!(group.state(), GroupState::Empty);
-    assert_eq!(group.rig.core.next_deadline(), None);
+    assert_eq!(group.rig.core.next_deadline(), Some(super::sessions::CLEANUP));
 }
 
 #[test]
@@ -171,4 +171,20 @@ fn an_administrator_removes_a_static_member_by_its_instance() {
     assert_eq!(codes, [NONE, unknown, unknown, ErrorCode::FENCED_INSTANCE_ID]);
     assert_eq!(response.members[0].group_instance_id.as_deref(), Some("b"));
     assert_eq!(group.ids(), ids[..1]);
+}
+
+#[test]
+fn a_test_can_fence_a_static_member() {
+    let (mut group, ids) = stable();
+    group.rig.act(|core, now| core.fence_instance(now, GROUP, "b")).unwrap();
+    assert_eq!(heartbeat(&mut group, &ids[1], "b"), ErrorCode::FENCED_INSTANCE_ID);
+    assert_eq!(heartbeat(&mut group, &ids[0], "a"), NONE);
+    assert_eq!((group.state(), group.ids().len()), (GroupState::Stable, 2), "nobody else is disturbed");
+    assert_eq!(group.group().members[1].assignment, "1");
+    group.rig.at(9_000);
+    assert_eq!(heartbeat(&mut group, &ids[0], "a"), NONE);
+    group.rig.at(10_000);
+    assert_eq!(group.ids(), ids[..1], "the twin is never heard of");
+    let unknown = group.rig.act(|core, now| core.fence_instance(now, GROUP, "nobody"));
+    assert_eq!(unknown, Err(ErrorCode::UNKNOWN_MEMBER_ID));
 }

@@ -1,0 +1,146 @@
+//! What Kafka 4.4 answered, kept in `tests/golden/differential`: the mock cluster and Kafka are both held to it.
+//!
+//! `MILENA_TEST_CLUSTER=real MILENA_TEST_RECORD=1 cargo test -p milena-tests --test differential` records it anew;
+//! `MILENA_TEST_PROBE=text` runs only the probes whose names contain the text.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use futures_util::{FutureExt, StreamExt};
+use milena_tests::cluster::{TestCluster, skipped};
+use milena_tests::real_kafka::{self, Settings};
+
+use super::differences::DIFFERENCES;
+use super::script::Script;
+
+/// How many probes of a file run at the same time; as many files as there are cores do.
+const AT_ONCE: usize = 12;
+
+/// One probe: its name states the rule, its script shows it.
+pub struct Probe {
+    pub name: &'static str,
+    pub run: for<'a> fn(&'a Script<'a>) -> Pin<Box<dyn Future<Output = ()> + 'a>>,
+}
+
+/// Makes the list of a file's probes from the functions.
+macro_rules! probes {
+    ($($probe:ident)*) => {
+        pub const PROBES: &[crate::golden::Probe] = &[$(crate::golden::Probe {
+            name: stringify!($probe),
+            run: |script| Box::pin($probe(script)),
+        }),*];
+    };
+}
+pub(crate) use probes;
+
+type Transcript = Vec<String>;
+
+/// Runs the probes of a file and compares their transcripts with the recorded ones, or records them.
+///
+/// # Panics
+/// Some differ; the message has them all.
+pub async fn check(file: &str, probes: &[Probe]) {
+    // A broker that is busy must not be taken for dead: its partitions would move during a probe.
+    let patient = Settings::default()
+        .property("broker.session.timeout.ms", "20000")
+        .property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200");
+    let cluster = TestCluster::shared_with(patient).await;
+    if cluster.is_real() && !real_kafka::version().starts_with("4.4") {
+        return skipped(file, "the recorded answers are those of Kafka 4.4");
+    }
+    let wanted = std::env::var("MILENA_TEST_PROBE").unwrap_or_default();
+    let wanted = probes.iter().filter(|probe| probe.name.contains(&wanted));
+    let seen: BTreeMap<_, _> =
+        futures_util::stream::iter(wanted).map(|probe| run(&cluster, probe)).buffer_unordered(AT_ONCE).collect().await;
+
+    let path = path(file);
+    if std::env::var("MILENA_TEST_RECORD").is_ok() {
+        assert!(cluster.is_real(), "only Kafka is recorded: MILENA_TEST_CLUSTER=real");
+        let mut all = if path.exists() { parse(&fs::read_to_string(&path).expect("read")) } else { BTreeMap::new() };
+        all.extend(seen);
+        all.retain(|name, _| probes.iter().any(|probe| probe.name == name));
+        fs::write(&path, print(&all)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        return;
+    }
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let recorded = parse(&text);
+    let mut failures = Vec::new();
+    for (name, transcript) in &seen {
+        let differs = recorded.get(name) != Some(transcript);
+        let excused = !cluster.is_real() && DIFFERENCES.iter().any(|(probe, _)| probe == name);
+        if excused && !differs {
+            failures.push(format!("{name} is the same now: take it off the list of differences"));
+        }
+        if differs && !excused {
+            failures.push(compare(name, recorded.get(name), transcript));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} differ from Kafka 4.4\n\n{}",
+        failures.len(),
+        seen.len(),
+        failures.join("\n")
+    );
+}
+
+async fn run(cluster: &TestCluster, probe: &Probe) -> (String, Transcript) {
+    let script = Script::new(cluster);
+    let ended = AssertUnwindSafe((probe.run)(&script)).catch_unwind().await;
+    let mut transcript = script.transcript();
+    if let Err(panic) = ended {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+        transcript.push(format!("panicked: {}", words.unwrap_or_default()));
+    }
+    (probe.name.to_owned(), transcript)
+}
+
+fn path(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/differential").join(format!("{file}.txt"))
+}
+
+fn print(transcripts: &BTreeMap<String, Transcript>) -> String {
+    let sections = transcripts.iter().map(|(name, lines)| format!("== {name}\n{}\n", lines.join("\n")));
+    sections.collect::<Vec<_>>().join("\n")
+}
+
+fn parse(text: &str) -> BTreeMap<String, Transcript> {
+    let mut transcripts: BTreeMap<String, Transcript> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("== ") {
+            Some(name) => name.clone_into(&mut current),
+            None => transcripts.entry(current.clone()).or_default().push(line.to_owned()),
+        }
+    }
+    transcripts
+}
+
+/// The lines that differ.
+fn compare(name: &str, recorded: Option<&Transcript>, seen: &Transcript) -> String {
+    let Some(recorded) = recorded else {
+        return format!("== {name}: nothing is recorded\n{}\n", seen.join("\n"));
+    };
+    let mut words = format!("== {name}\n");
+    for index in 0..recorded.len().max(seen.len()) {
+        let (was, is) = (recorded.get(index), seen.get(index));
+        if was != is {
+            let line = |line: Option<&String>| line.cloned().unwrap_or_else(|| "(nothing)".to_owned());
+            let (was, is) = (line(was), line(is));
+            let same = was.chars().zip(is.chars()).take_while(|(was, is)| was == is).count();
+            // Only what surrounds the first difference, of lines that are longer than a screen is wide.
+            let around = |line: &str| -> String {
+                let start = if line.len() < 300 { 0 } else { same.saturating_sub(120) };
+                line.chars().skip(start).take(400).collect()
+            };
+            let step: String = is.chars().take_while(|letter| *letter != ':').collect();
+            words += &format!("{step}\n  Kafka 4.4: {}\n       here: {}\n", around(&was), around(&is));
+        }
+    }
+    words
+}
