@@ -59,4 +59,5 @@ files! {
     topics: topics
     transactions: transactions
     transaction_contents: transactions::contents
+    transaction_versions: transactions::versions
 }
