@@ -12,6 +12,7 @@ mod groups;
 mod members;
 mod producer_regressions;
 mod reading;
+mod script;
 mod storms;
 mod trouble;
 mod world;
