@@ -43,6 +43,14 @@ pub(crate) struct LeaseLog {
     pub(crate) offsets: Vec<i64>,
 }
 
+/// What was read of a partition by anyone.
+#[derive(Default)]
+struct Read {
+    offsets: BTreeSet<i64>,
+    /// All before this were.
+    prefix: i64,
+}
+
 /// What all members have read, lease after lease.
 #[derive(Clone)]
 pub(crate) struct Log {
@@ -50,8 +58,7 @@ pub(crate) struct Log {
     leases: Arc<Mutex<Vec<LeaseLog>>>,
     /// Who has each partition, from `assigned` until `revoked` or `lost` was called.
     owners: Arc<Mutex<BTreeMap<i32, usize>>>,
-    /// The offsets that were read of each partition, and before which all were.
-    read: Arc<Mutex<BTreeMap<i32, (BTreeSet<i64>, i64)>>>,
+    read: Arc<Mutex<BTreeMap<i32, Read>>>,
 }
 
 impl Log {
@@ -74,7 +81,7 @@ impl Log {
 
     /// Whether everything before what the group has committed was read.
     pub(crate) fn covers(&self, partition: i32, committed: i64) -> bool {
-        self.read.lock().unwrap().get(&partition).map_or(0, |(_, all_before)| *all_before) >= committed
+        self.read.lock().unwrap().get(&partition).map_or(0, |read| read.prefix) >= committed
     }
 
     fn bury(&self, member: usize) {
@@ -89,16 +96,16 @@ impl Log {
         let lease = lease.unwrap_or_else(|| panic!("member {member} reads partition {partition} without a lease"));
         lease.offsets.push(offset);
         let mut read = self.read.lock().unwrap();
-        let (offsets, all_before) = read.entry(partition).or_default();
-        offsets.insert(offset);
-        while offsets.contains(all_before) {
-            *all_before += 1;
+        let read = read.entry(partition).or_default();
+        read.offsets.insert(offset);
+        while read.offsets.contains(&read.prefix) {
+            read.prefix += 1;
         }
     }
 
     /// How many different records of a partition were read.
     pub(crate) fn read(&self, partition: i32) -> usize {
-        self.read.lock().unwrap().get(&partition).map_or(0, |(offsets, _)| offsets.len())
+        self.read.lock().unwrap().get(&partition).map_or(0, |read| read.offsets.len())
     }
 
     /// Whether every lease began where the group had committed and read on without a gap; and how many records were read more
