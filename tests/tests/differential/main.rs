@@ -17,12 +17,13 @@ mod groups;
 mod list_offsets;
 mod metadata;
 mod offsets;
+mod outages;
 mod produce;
 mod producers;
 mod topics;
 mod transactions;
 
-use golden::check;
+use golden::{check, check_outages};
 
 /// One test for each file of probes.
 macro_rules! files {
@@ -40,6 +41,11 @@ macro_rules! files {
             assert!(counts.iter().sum::<usize>() >= 120, "{counts:?}");
         }
     };
+}
+
+#[tokio::test]
+async fn outages() {
+    check_outages("outages").await;
 }
 
 files! {

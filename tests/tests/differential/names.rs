@@ -56,6 +56,11 @@ impl Names {
         self.texts.sort_by_key(|(unique, _)| std::cmp::Reverse(unique.len()));
     }
 
+    /// What is called so.
+    pub fn called(&self, label: &str) -> Option<String> {
+        self.texts.iter().find(|(_, called)| called == label).map(|(unique, _)| unique.clone())
+    }
+
     /// The name of a value of some kind: `broker-a`, `broker-b`, …
     pub fn name(&mut self, kind: &'static str, value: &str) -> String {
         let counts = &mut self.counts;
