@@ -10,6 +10,7 @@ mod names;
 mod script;
 
 mod administration;
+mod clients;
 mod connection;
 mod fetch;
 mod fetch_sessions;
@@ -50,6 +51,7 @@ async fn outages() {
 
 files! {
     administration: administration
+    clients: clients
     connection: connection
     deletion: groups::deletion
     fetch: fetch

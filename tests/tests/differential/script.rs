@@ -100,7 +100,7 @@ impl<'a> Script<'a> {
 
     /// Writes a line.
     pub fn note(&self, line: &str) {
-        self.with(|_, lines| lines.push(line.to_owned()));
+        self.with(|names, lines| lines.push(names.replaced(line)));
     }
 
     /// Writes a value.
