@@ -153,7 +153,7 @@ impl Client {
             topics.iter().all(|topic| *topic == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
         };
         self.seen_by_every_broker(name, &doing, gone).await?;
-        self.cluster.forget_topic(name);
+        self.cluster.on_deleted_topic(name);
         Ok(())
     }
 

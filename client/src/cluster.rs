@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use milena_protocol::ErrorCode;
 use milena_protocol::api::Request;
 use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
-use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use milena_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::backoff::Backoff;
@@ -16,7 +18,7 @@ use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::{RequestQueue, Response};
 use crate::net::{Address, Net};
-use crate::topic_partition::{TopicPartition, is_topic_name};
+use crate::topic_partition::{TopicPartition, check_topic_name, is_topic_name};
 use crate::watched::{Watched, Watcher};
 
 pub(crate) mod coordinators;
@@ -25,7 +27,7 @@ pub(crate) mod metadata_refresh;
 mod refreshing;
 
 use coordinators::Coordinators;
-use metadata::{ClusterView, TopicView};
+use metadata::{ClusterView, Listed, TopicView};
 use metadata_refresh::MetadataRefresh;
 
 /// How long a topic that no broker knows is looked for, however patient the caller is: a wrong name should not take a minute to
@@ -209,7 +211,12 @@ impl Cluster {
     }
 
     /// The topic was deleted: what was known of it is not worth keeping.
-    pub(crate) fn forget_topic(&self, name: &str) {
+    pub(crate) fn on_deleted_topic(&self, name: &str) {
+        lock(&self.0.refresh).on_deleted(name);
+        self.forget_topic(name);
+    }
+
+    fn forget_topic(&self, name: &str) {
         self.change_view(|view| {
             let mut view = view.clone();
             view.topics.remove(name)?;
@@ -284,6 +291,11 @@ impl Cluster {
         lock(&self.0.coordinators).on_wrong(group, broker);
     }
 
+    /// `metadata.max.age.ms`.
+    pub(crate) fn metadata_max_age(&self) -> Duration {
+        self.0.settings.metadata_max_age
+    }
+
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub(crate) fn retry_backoff(&self) -> Backoff {
         self.0.settings.retry
@@ -294,11 +306,28 @@ impl Cluster {
         self.0.settings.retry.delay(failures, &mut lock(&self.0.entropy))
     }
 
+    /// All topics of the cluster, as some broker knows them. One attempt.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn list_topics(&self) -> Result<Vec<Listed>> {
+        let broker = self.any_broker().ok_or_else(|| Error::new(ErrorKind::Transport, "no broker is known"))?;
+        let answer = self.metadata_from(Peer::Broker(broker), None, PATIENCE, false).await?;
+        let listed = |topic: MetadataResponseTopic| {
+            let name = topic.name.filter(|name| topic.error_code.is_none() && is_topic_name(name))?;
+            Some(Listed { name: name.into(), is_internal: topic.is_internal })
+        };
+        Ok(answer.topics.into_iter().filter_map(listed).collect())
+    }
+
     /// What each broker says of a topic; `None` for one that does not answer.
     pub(crate) async fn topic_at_every_broker(&self, name: &str) -> Vec<Option<ErrorCode>> {
         let mut answers = Vec::new();
         for broker in self.view().brokers.keys() {
-            let answer = self.metadata_from(Peer::Broker(*broker), vec![name.into()], PATIENCE, false).await;
+            let answer = self.metadata_from(Peer::Broker(*broker), Some(vec![name.into()]), PATIENCE, false).await;
             let topic = answer.ok().and_then(|answer| answer.topics.into_iter().next());
             answers.push(topic.map(|topic| match topic.partitions.iter().any(|partition| partition.leader_id < 0) {
                 true => ErrorCode::LEADER_NOT_AVAILABLE,
@@ -330,14 +359,14 @@ impl Cluster {
     async fn metadata_from(
         &self,
         peer: Peer,
-        topics: Vec<Arc<str>>,
+        topics: Option<Vec<Arc<str>>>,
         timeout: Duration,
         create: bool,
     ) -> Result<MetadataResponse> {
         let allow_auto_topic_creation = create && self.0.settings.allow_auto_create_topics;
         let build = move |_| {
             let named = |name: &Arc<str>| MetadataRequestTopic { name: Some(name.to_string()), ..Default::default() };
-            let topics = Some(topics.iter().map(named).collect());
+            let topics = topics.map(|topics| topics.iter().map(named).collect());
             MetadataRequest { topics, allow_auto_topic_creation, ..Default::default() }
         };
         let response = self.queue(peer).call::<MetadataRequest>(timeout, MetadataRequest::VERSIONS.max, build).await?;
@@ -389,21 +418,6 @@ impl Inner {
             stays
         });
     }
-}
-
-/// # Errors
-/// `Usage` if no topic can have this name.
-pub(crate) fn check_topic_name(name: &str) -> Result<()> {
-    if is_topic_name(name) {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
-    let text = format!(
-        "no topic can be named \"{shown}\" ({} bytes): a name has 1 to 249 of the letters A-Z, a-z, 0-9, '.', '_' and '-', and is \
-         not \".\" or \"..\"",
-        name.len()
-    );
-    Err(Error::new(ErrorKind::Usage, text).with_code(ErrorCode::INVALID_TOPIC_EXCEPTION).with_retriable(false))
 }
 
 fn unusable(name: &str, code: ErrorCode) -> Error {

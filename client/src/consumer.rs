@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 
 use crate::client::Client;
-use crate::cluster::{Cluster, UNKNOWN_TOPIC, check_topic_name};
+use crate::cluster::{Cluster, UNKNOWN_TOPIC};
 use crate::config::{AutoOffsetReset, Config, IsolationLevel, consumer_setters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
@@ -39,6 +39,7 @@ mod positions;
 mod rebalance;
 mod shared;
 mod stream;
+mod subscription;
 
 pub use self::assignor::{Assignments, Assignor, AssignorError, Member, Owned, RebalanceProtocol, Topics};
 pub use self::batch::{Batch, ConsumerRecord, Headers, Iter, RecordView};
@@ -46,7 +47,7 @@ pub use self::commits::CommitPolicy;
 pub use self::control::ConsumerControl;
 pub use self::event::ConsumerEvent;
 pub use self::listener::{Rebalance, RebalanceListener};
-pub use self::offsets::Offsets;
+pub use self::offsets::{CommittedOffset, Offsets};
 pub use self::positions::Position;
 pub use self::rebalance::RebalanceReason;
 pub use self::stream::RecordStream;
@@ -54,6 +55,7 @@ pub use self::stream::RecordStream;
 use self::group_member::GroupMember;
 use self::rebalance::Departure;
 use self::shared::{Closing, OnEvent, Parts, Shared};
+use self::subscription::Subscription;
 
 /// Settings and partitions of a [`Consumer`].
 #[must_use = "a builder does nothing until `build`"]
@@ -63,6 +65,7 @@ pub struct ConsumerBuilder {
     group: Option<String>,
     assigned: Vec<(TopicPartition, Position)>,
     subscribed: Option<BTreeSet<Arc<str>>>,
+    pattern: Option<String>,
     assignors: Vec<Arc<dyn Assignor>>,
     listener: Option<Arc<dyn RebalanceListener>>,
     policy: Option<CommitPolicy>,
@@ -71,10 +74,10 @@ pub struct ConsumerBuilder {
 
 impl fmt::Debug for ConsumerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, group, assigned, subscribed, policy, .. } = self;
+        let Self { config, group, assigned, subscribed, pattern, policy, .. } = self;
         let mut debug = f.debug_struct("ConsumerBuilder");
         debug.field("group", group).field("assigned", assigned).field("subscribed", subscribed);
-        debug.field("policy", policy).field("config", config).finish_non_exhaustive()
+        debug.field("pattern", pattern).field("policy", policy).field("config", config).finish_non_exhaustive()
     }
 }
 
@@ -86,6 +89,7 @@ impl ConsumerBuilder {
             group,
             assigned: Vec::new(),
             subscribed: None,
+            pattern: None,
             assignors: Vec::new(),
             listener: None,
             policy: None,
@@ -113,6 +117,16 @@ impl ConsumerBuilder {
     pub fn subscribe<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
         let topics = topics.into_iter().map(|topic| Arc::from(topic.into()));
         self.subscribed.get_or_insert_default().extend(topics);
+        self
+    }
+
+    /// Reads all topics whose whole names fit this pattern, such as `orders-.*`, together with the other members of the group. Which
+    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more.
+    /// Kafka's internal topics fit no pattern unless `exclude.internal.topics` is off. The syntax is that of the crate
+    /// [`regex-lite`](https://docs.rs/regex-lite): without look-around and backreferences, so that matching takes no time. Not together
+    /// with [`ConsumerBuilder::subscribe`].
+    pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.pattern = Some(pattern.into());
         self
     }
 
@@ -181,11 +195,20 @@ impl ConsumerBuilder {
             ));
         }
         let partitions: BTreeMap<TopicPartition, Position> = self.assigned.into_iter().collect();
-        let member = match &self.subscribed {
-            Some(topics) => {
-                refuse_subscription(topics, &partitions, group.is_some())?;
+        let subscription = match (self.subscribed, self.pattern) {
+            (None, None) => None,
+            (Some(topics), None) => Some(Subscription::to_topics(topics)?),
+            (None, Some(pattern)) => Some(Subscription::to_pattern(&pattern, !settings.exclude_internal_topics)?),
+            (Some(_), Some(_)) => {
+                let text = "the consumer subscribes to both: name its topics, or give a pattern for all of them";
+                return Err(Error::new(ErrorKind::Usage, text));
+            }
+        };
+        let member = match subscription {
+            Some(subscription) => {
+                check_subscriber(&partitions, group.is_some())?;
                 let strategies = assignor::choose(&settings.partition_assignment_strategy, &self.assignors)?;
-                Some((topics.clone(), strategies))
+                Some((subscription, strategies))
             }
             None => None,
         };
@@ -205,8 +228,9 @@ impl ConsumerBuilder {
         });
         // From here on dropping the consumer ends its tasks.
         let consumer = Consumer { control: ConsumerControl::new(shared.clone()) };
-        let member = member
-            .map(|(topics, strategies)| GroupMember::new(&shared, topics, strategies, rack.clone(), self.listener));
+        let member = member.map(|(subscription, strategies)| {
+            GroupMember::new(&shared, subscription, strategies, rack.clone(), self.listener)
+        });
         let subscribes = member.is_some();
         shared.cluster.net().runtime.spawn(Box::pin(driver::run(shared.clone(), member)));
         if !subscribes {
@@ -216,11 +240,7 @@ impl ConsumerBuilder {
     }
 }
 
-fn refuse_subscription(
-    topics: &BTreeSet<Arc<str>>,
-    assigned: &BTreeMap<TopicPartition, Position>,
-    has_group: bool,
-) -> Result<()> {
+fn check_subscriber(assigned: &BTreeMap<TopicPartition, Position>, has_group: bool) -> Result<()> {
     let refuse = |text: &str| Err(Error::new(ErrorKind::Usage, text));
     if !assigned.is_empty() {
         return refuse("the consumer has both: assign partitions to it, or subscribe to topics");
@@ -230,10 +250,7 @@ fn refuse_subscription(
             "only a group can divide the topics it subscribes to: make the consumer with Client::consumer(group)",
         );
     }
-    if topics.is_empty() {
-        return refuse("the consumer subscribes to no topic: name at least one");
-    }
-    topics.iter().try_for_each(|topic| check_topic_name(topic))
+    Ok(())
 }
 
 fn check_start(partitions: &BTreeMap<TopicPartition, Position>, has_group: bool) -> Result<()> {

@@ -11,10 +11,10 @@ use milena_protocol::records::{HEADER_LEN, NewRecord};
 
 use crate::client::Client;
 use crate::clock::{Time, to_millis};
-use crate::cluster::{UNKNOWN_TOPIC, check_topic_name};
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::config::{Acks, Compression, Config, producer_setters};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic_partition::TopicPartition;
+use crate::topic_partition::{TopicPartition, check_topic_name};
 
 mod accumulator;
 mod batch;

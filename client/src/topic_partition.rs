@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use milena_protocol::ErrorCode;
+
+use crate::error::{Error, ErrorKind, Result};
+
 /// One partition of a topic. Cheap to clone; displays as `orders-3`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TopicPartition {
@@ -42,6 +46,21 @@ impl fmt::Display for TopicPartition {
 pub(crate) fn is_topic_name(name: &str) -> bool {
     let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     letters && (1..=249).contains(&name.len()) && name != "." && name != ".."
+}
+
+/// # Errors
+/// `Usage` if no topic can have this name.
+pub(crate) fn check_topic_name(name: &str) -> Result<()> {
+    if is_topic_name(name) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
+    let text = format!(
+        "no topic can be named \"{shown}\" ({} bytes): a name has 1 to 249 of the letters A-Z, a-z, 0-9, '.', '_' and '-', and is \
+         not \".\" or \"..\"",
+        name.len()
+    );
+    Err(Error::new(ErrorKind::Usage, text).with_code(ErrorCode::INVALID_TOPIC_EXCEPTION).with_retriable(false))
 }
 
 impl From<(&str, i32)> for TopicPartition {

@@ -41,6 +41,13 @@ pub(crate) struct TopicView {
     pub(crate) partitions: Vec<PartitionView>,
 }
 
+/// A topic in the list of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: Arc<str>,
+    pub(crate) is_internal: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PartitionView {
     pub(crate) leader: Option<i32>,

@@ -101,6 +101,13 @@ impl MetadataRefresh {
         self.topics.get(topic).is_some_and(unwanted) && self.topics.remove(topic).is_some()
     }
 
+    /// The topic was deleted: whoever wants one of the same name asks anew.
+    pub(crate) fn on_deleted(&mut self, topic: &str) {
+        if let Some(interest) = self.topics.get_mut(topic) {
+            interest.awaited_until = Time::ZERO;
+        }
+    }
+
     /// Whether somebody waits for this topic.
     pub(crate) fn is_awaited(&self, topic: &str, now: Time) -> bool {
         self.topics.get(topic).is_some_and(|interest| interest.awaited_until >= now)
@@ -180,6 +187,18 @@ mod tests {
 
         assert_eq!(refresh.next_action(6 * MS), None);
         assert_eq!(refresh.next_deadline(), Some(300_005 * MS));
+    }
+
+    #[test]
+    fn a_topic_that_was_deleted_is_asked_for_again() {
+        let mut refresh = machine();
+        refresh.add_topic(&"a".into(), Time::ZERO, 10_000 * MS, false);
+        refresh.next_action(Time::ZERO);
+        refresh.on_answer(5 * MS, Open::Nothing);
+        assert!(!refresh.add_topic(&"a".into(), 6 * MS, 10_006 * MS, false), "it is known");
+        refresh.on_deleted("a");
+        assert!(refresh.add_topic(&"a".into(), 7 * MS, 10_007 * MS, false));
+        assert!(refresh.next_deadline().unwrap() < 2000 * MS);
     }
 
     #[test]

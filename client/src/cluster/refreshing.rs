@@ -28,7 +28,7 @@ impl Cluster {
                 }
                 // One that accepts and says nothing must leave time for the others.
                 let share = u32::try_from(settings.bootstrap.len() - index).unwrap_or(1);
-                match self.metadata_from(Peer::Bootstrap(index), Vec::new(), left / share, false).await {
+                match self.metadata_from(Peer::Bootstrap(index), Some(Vec::new()), left / share, false).await {
                     Ok(response) => {
                         self.take_over(&response, Vec::new());
                         return Ok(());
@@ -99,7 +99,7 @@ impl Cluster {
         let bootstrap = (0..self.0.settings.bootstrap.len()).map(Peer::Bootstrap);
         let patience = self.0.net.limits.request_timeout.min(PATIENCE);
         for peer in known.chain(bootstrap) {
-            match self.metadata_from(peer, topics.clone(), patience, true).await {
+            match self.metadata_from(peer, Some(topics.clone()), patience, true).await {
                 Ok(response) => return self.take_over(&response, topics),
                 Err(error) => debug!(?peer, %error, "no metadata"),
             }

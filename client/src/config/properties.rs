@@ -328,6 +328,9 @@ settings! {
         "partition.assignment.strategy" =>
             partition_assignment_strategy(): Vec<String> = [vec![String::from("cooperative-sticky")]];
 
+        /// Whether Kafka's internal topics fit no pattern that a consumer subscribes to.
+        "exclude.internal.topics" => exclude_internal_topics(bool): bool = [true];
+
         /// Where to start on a partition without a committed offset, or when the broker no longer has the position.
         /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any. A partition that
         /// appears while a group reads its topic is read from its beginning even with `latest` (KAFKA-20539).

@@ -8,7 +8,6 @@ const NOT_YET: &[&str] = &[
     "compression.lz4.level",
     "config.providers",
     "enable.metrics.push",
-    "exclude.internal.topics",
     "group.protocol",
     "group.remote.assignor",
     "interceptor.classes",

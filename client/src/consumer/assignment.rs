@@ -66,6 +66,8 @@ pub(crate) struct Assignment {
     pub(crate) room_made: bool,
     events: Vec<ConsumerEvent>,
     unknown_topics: BTreeSet<String>,
+    /// Those whose topic was created anew, and nobody was told.
+    recreated: BTreeSet<TopicPartition>,
     max_partition_bytes: i32,
 }
 
@@ -110,6 +112,7 @@ impl Assignment {
             room_made: false,
             events: Vec::new(),
             unknown_topics: BTreeSet::new(),
+            recreated: BTreeSet::new(),
             max_partition_bytes,
         }
     }
@@ -214,6 +217,7 @@ impl Assignment {
         }
         for (name, resolved) in recreated {
             self.on_resolved(&name, resolved, policy);
+            self.recreated.insert(name);
         }
         self.partitions.iter().filter_map(|partition| partition.leader).map(|leader| leader.broker).collect()
     }

@@ -1,11 +1,13 @@
 //! Which offsets may be committed, and which are without being asked. Pure.
 
+use std::sync::Arc;
+
 use milena_protocol::primitives::Uuid;
 
 use super::assignment::{Assignment, Partition, not_assigned};
 use super::lease::{FetchPosition, LeaseId};
 use super::membership::Identity;
-use super::offsets::Offsets;
+use super::offsets::{Claim, Offsets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
@@ -44,6 +46,9 @@ pub(crate) struct ToCommit {
     pub(crate) lease: LeaseId,
     /// The topic, if it has an id: one created later with the same name is another.
     pub(crate) topic_id: Uuid,
+    pub(crate) metadata: Arc<str>,
+    /// The application said the offset itself, which may be before what is stored.
+    may_go_back: bool,
     /// As of when; a seek in between makes it history.
     clearings: u64,
 }
@@ -51,7 +56,15 @@ pub(crate) struct ToCommit {
 impl Partition {
     fn to_commit(&self, next: FetchPosition) -> ToCommit {
         let (lease, clearings) = (self.lease.id(), self.buffer.clearings());
-        ToCommit { partition: self.name.clone(), next, lease, topic_id: self.topic_id, clearings }
+        ToCommit {
+            partition: self.name.clone(),
+            next,
+            lease,
+            topic_id: self.topic_id,
+            metadata: "".into(),
+            may_go_back: false,
+            clearings,
+        }
     }
 }
 
@@ -63,21 +76,25 @@ impl Assignment {
         if owned { Ok(()) } else { Err(not_assigned(&offset.partition)) }
     }
 
-    /// What the application wants to commit, if it makes sense.
-    pub(crate) fn check(&self, offsets: &Offsets) -> Result<Vec<ToCommit>> {
-        offsets.claims().map(|(name, claim)| self.check_one(name, claim.next, claim.handed_out)).collect()
+    /// Whether the group has this already, or more: what is done stays done, whoever says so later.
+    pub(crate) fn is_stored(&self, offset: &ToCommit) -> bool {
+        let ToCommit { partition, next, metadata, may_go_back, clearings, .. } = offset;
+        let stored = self.get(partition).filter(|partition| partition.buffer.clearings() == *clearings);
+        stored.and_then(|partition| partition.lease.stored()).is_some_and(|stored| {
+            !may_go_back && (next.offset < stored || next.offset == stored && metadata.is_empty())
+        })
     }
 
-    fn check_one(
-        &self,
-        name: &TopicPartition,
-        next: FetchPosition,
-        handed_out: Option<(LeaseId, i64)>,
-    ) -> Result<ToCommit> {
+    /// What the application wants to commit, if it makes sense.
+    pub(crate) fn check(&self, offsets: &Offsets) -> Result<Vec<ToCommit>> {
+        offsets.claims().map(|(name, claim)| self.check_one(name, claim)).collect()
+    }
+
+    fn check_one(&self, name: &TopicPartition, claim: &Claim) -> Result<ToCommit> {
         let refuse = |text: String| Error::new(ErrorKind::Usage, text).with_topic_partition(name.clone());
         let partition = self.get(name).ok_or_else(|| not_assigned(name))?;
-        let offset = next.offset;
-        if let Some((lease, first)) = handed_out {
+        let offset = claim.next.offset;
+        if let Some((lease, first)) = claim.handed_out {
             if lease != partition.lease.id() {
                 return Err(not_assigned(name));
             }
@@ -97,7 +114,8 @@ impl Assignment {
                 "cannot commit {name} at offset {offset}: nothing beyond offset {reached} was handed out"
             )));
         }
-        Ok(partition.to_commit(next))
+        let (metadata, may_go_back) = (claim.metadata.clone(), claim.handed_out.is_none());
+        Ok(ToCommit { metadata, may_go_back, ..partition.to_commit(claim.next) })
     }
 
     /// What is done and not committed yet.

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::coordinator;
-use super::offsets::Offsets;
+use super::offsets::{CommittedOffset, Offsets};
 use super::positions::Position;
 use super::shared::Shared;
-use crate::cluster::{UNKNOWN_TOPIC, check_topic_name};
+use super::subscription::Subscription;
+use crate::cluster::UNKNOWN_TOPIC;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
+
+/// Brokers log no more of a reason.
+const MOST_REASON: usize = 255;
 
 /// Controls a consumer: commit, seek, pause, stop, and questions about it. Clones are cheap and control the same consumer; they
 /// may be used from any task, also while another reads.
@@ -35,7 +40,8 @@ impl ConsumerControl {
     }
 
     /// Stores in the group that everything up to and including this is done: a record, a batch, a view, or [`Offsets`]. Returns
-    /// when the group has it. Overlapping commits are stored in the order in which they were first polled.
+    /// when the group has it. Overlapping commits are stored in the order in which they were first polled; one that says less than
+    /// an earlier one changes nothing, unless it is made of [`Offsets::at`].
     ///
     /// # Errors
     /// `Usage` if an earlier record of the partition is still held (the error names its offset), if more is claimed than was
@@ -48,14 +54,26 @@ impl ConsumerControl {
     pub async fn commit(&self, offsets: impl Into<Offsets>) -> Result<()> {
         // The record or batch is not needed any more: the future can outlive it.
         let offsets = offsets.into();
-        self.commit_offsets(&offsets).await
+        self.commit_offsets(&offsets, self.0.api_timeout).await
     }
 
-    async fn commit_offsets(&self, offsets: &Offsets) -> Result<()> {
+    /// The same, given up after `within` instead of `default.api.timeout.ms`.
+    ///
+    /// # Errors
+    /// As [`ConsumerControl::commit`].
+    ///
+    /// # Cancel safety
+    /// As [`ConsumerControl::commit`].
+    pub async fn commit_within(&self, offsets: impl Into<Offsets>, within: Duration) -> Result<()> {
+        let offsets = offsets.into();
+        self.commit_offsets(&offsets, within).await
+    }
+
+    async fn commit_offsets(&self, offsets: &Offsets, within: Duration) -> Result<()> {
         self.0.open()?;
         self.0.group("committing offsets")?;
         let offsets = self.0.lock().assignment.check(offsets)?;
-        let deadline = self.0.now().saturating_add(self.0.api_timeout);
+        let deadline = self.0.now().saturating_add(within);
         self.0.commit(offsets, deadline).await
     }
 
@@ -84,15 +102,26 @@ impl ConsumerControl {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
+        let found = self.committed_offsets(partitions).await?;
+        Ok(found.into_iter().map(|committed| committed.map(|committed| committed.offset)).collect())
+    }
+
+    /// The same with all that was committed: leader epoch and metadata.
+    ///
+    /// # Errors
+    /// As [`ConsumerControl::committed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn committed_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<CommittedOffset>>> {
         self.0.open()?;
         let group = self.0.group("asking for committed offsets")?;
         for partition in partitions {
             self.0.cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
         }
         let deadline = self.0.now().saturating_add(self.0.api_timeout);
-        let found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
-        let of = |partition| found.get(partition).copied().flatten().map(|position| position.offset);
-        Ok(partitions.iter().map(of).collect())
+        let mut found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
+        Ok(partitions.iter().map(|partition| found.remove(partition).flatten()).collect())
     }
 
     /// The partitions that are read, in order.
@@ -174,22 +203,55 @@ impl ConsumerControl {
     /// up (by an eager consumer, everything), and the group divides anew.
     ///
     /// # Errors
-    /// `Usage` if the consumer was not built with [`subscribe`](crate::ConsumerBuilder::subscribe), or no topic is named; `Closed`.
+    /// `Usage` if the consumer was not built with a subscription, no topic is named, or one cannot be; `Closed`.
     pub fn subscribe<S: Into<String>>(&self, topics: impl IntoIterator<Item = S>) -> Result<()> {
         let topics: BTreeSet<Arc<str>> = topics.into_iter().map(|topic| Arc::from(topic.into())).collect();
-        if !self.0.subscribes {
-            let text =
-                "the consumer has partitions assigned to it: build it with `subscribe` to let its group divide topics";
-            return Err(Error::new(ErrorKind::Usage, text));
-        }
-        if topics.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "a subscription needs at least one topic"));
-        }
-        topics.iter().try_for_each(|topic| check_topic_name(topic))?;
+        self.change_subscription(|| Subscription::to_topics(topics))
+    }
+
+    /// Reads the topics whose names fit this pattern and no others from now on; see
+    /// [`ConsumerBuilder::subscribe_pattern`](crate::ConsumerBuilder::subscribe_pattern).
+    ///
+    /// # Errors
+    /// `Usage` if the consumer was not built with a subscription, or the pattern is none; `Closed`.
+    pub fn subscribe_pattern(&self, pattern: &str) -> Result<()> {
+        self.change_subscription(|| Subscription::to_pattern(pattern, !self.0.settings.exclude_internal_topics))
+    }
+
+    fn change_subscription(&self, subscription: impl FnOnce() -> Result<Subscription>) -> Result<()> {
+        self.in_group("changing a subscription")?;
+        let subscription = subscription()?;
         self.change(|shared| {
-            shared.lock().member.topics = Some(topics);
+            shared.lock().member.subscription = Some(subscription);
             Ok(())
         })
+    }
+
+    /// Makes the group divide its partitions anew, although nothing has changed that it knows of: for an assignor that goes by
+    /// something else. If a rebalance is under way, that is the one. `why` stands in the broker's log (KIP-800), at most 255 bytes of
+    /// it. Returns at once; the listener hears of it, with
+    /// [`RebalanceReason::Enforced`](crate::RebalanceReason::Enforced) here and `MemberChange` in the other members.
+    ///
+    /// # Errors
+    /// `Usage` if the consumer was not built with a subscription; `Closed`.
+    pub fn enforce_rebalance(&self, why: &str) -> Result<()> {
+        self.in_group("asking for a rebalance")?;
+        let end = (0..=MOST_REASON.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
+        let why = end.and_then(|end| why.get(..end)).unwrap_or_default().to_owned();
+        self.change(|shared| {
+            shared.lock().member.enforced = Some(why);
+            Ok(())
+        })
+    }
+
+    fn in_group(&self, doing: &str) -> Result<()> {
+        if self.0.subscribes {
+            return Ok(());
+        }
+        let text = format!(
+            "{doing} needs a group that divides topics, and the consumer has partitions assigned to it: build it with `subscribe`"
+        );
+        Err(Error::new(ErrorKind::Usage, text))
     }
 
     /// Ends the reading: the read that is waiting, and every later one, returns `None`. Commits still work, and so does

@@ -1,17 +1,13 @@
-//! A group's offsets: OffsetCommit and OffsetFetch. IO.
+//! A group's offsets: OffsetCommit, and beside it OffsetFetch. IO.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
-};
-use milena_protocol::messages::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use milena_protocol::primitives::Uuid;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::commits::{Committer, ToCommit};
 use super::lease::FetchPosition;
@@ -22,11 +18,13 @@ use crate::cluster::{Cluster, UNKNOWN_TOPIC};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
-/// From these versions on, topics are named by their ids alone.
-const COMMIT_BY_ID: i16 = 10;
-const FETCH_BY_ID: i16 = 10;
-/// From this version on, one request may ask about several groups.
-const FETCH_GROUPS: i16 = 8;
+mod attempts;
+mod committed;
+mod topics;
+
+use self::attempts::Attempts;
+pub(crate) use self::committed::fetch_committed;
+use self::topics::{Names, Topic, topics_of};
 
 /// A topic that is not known so many times in a row may be gone.
 const ENOUGH_UNKNOWN: u32 = 3;
@@ -76,14 +74,16 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
             Committer::Nobody => (String::new(), None, -1),
             Committer::Member(Identity { member_id, instance_id, generation }) => (member_id, instance_id, generation),
         };
-        let topics = topics_of(cluster, offsets.iter().map(|offset| (&offset.partition, offset.topic_id, offset.next)));
+        let entry = |offset: &ToCommit| (offset.next, offset.metadata.to_string());
+        let entries = offsets.iter().map(|offset| (&offset.partition, offset.topic_id, entry(offset)));
+        let topics = topics_of(&cluster.view(), entries);
         let names = Names::of(&topics);
         let group_id = group.to_string();
         let build = move |_| {
             let topics = topics.into_iter().map(|Topic { name, id, partitions }| OffsetCommitRequestTopic {
                 name,
                 topic_id: id,
-                partitions: partitions.into_iter().map(|(index, next)| commit_entry(index, next)).collect(),
+                partitions: partitions.into_iter().map(|(index, what)| commit_entry(index, what)).collect(),
             });
             let topics = topics.collect();
             OffsetCommitRequest {
@@ -102,7 +102,7 @@ pub(crate) async fn commit(shared: &Shared, mut offsets: Vec<ToCommit>, asked_fo
                 continue;
             }
         };
-        let codes = names.read_commit(&answer.body, answer.version >= COMMIT_BY_ID);
+        let codes = names.read_commit(&answer.body, answer.version);
         let (mut stored, mut left) = (Vec::new(), Vec::new());
         // Why it is worth trying again; a topic that is not known says the least.
         let (mut again, mut not_known) = (None, None);
@@ -216,12 +216,12 @@ fn recreated(cluster: &Cluster, offset: &ToCommit) -> Option<Error> {
     Some(Error::new(ErrorKind::PartitionLost, text).with_topic_partition(partition.clone()))
 }
 
-fn commit_entry(partition_index: i32, next: FetchPosition) -> OffsetCommitRequestPartition {
+fn commit_entry(partition_index: i32, (next, metadata): (FetchPosition, String)) -> OffsetCommitRequestPartition {
     OffsetCommitRequestPartition {
         partition_index,
         committed_offset: next.offset,
         committed_leader_epoch: next.epoch,
-        ..Default::default()
+        committed_metadata: Some(metadata),
     }
 }
 
@@ -257,237 +257,5 @@ fn refused(group: &str, broker: i32, offset: &ToCommit, code: ErrorCode, committ
             error.with_topic_partition(partition.clone())
         }
         code => Error::broker(doing, code, broker).with_topic_partition(partition.clone()),
-    }
-}
-
-/// What the group has stored for these partitions; `None` where there is nothing. Tries again while that may help, also while a
-/// transaction is about to store something.
-///
-/// # Errors
-/// `Broker` if the group or a topic may not be read; `TimedOut` at the deadline.
-///
-/// # Cancel safety
-/// Dropping the future changes nothing.
-pub(crate) async fn fetch_committed(
-    cluster: &Cluster,
-    group: &str,
-    partitions: &[TopicPartition],
-    deadline: Time,
-) -> Result<BTreeMap<TopicPartition, Option<FetchPosition>>> {
-    let doing = format!("fetching the committed offsets of group \"{group}\"");
-    let mut attempts = Attempts::new(cluster, group, &doing, deadline);
-    loop {
-        let broker = attempts.coordinator().await?;
-        let nowhere = FetchPosition { offset: -1, epoch: -1 };
-        let topics = topics_of(cluster, partitions.iter().map(|partition| (partition, Uuid::ZERO, nowhere)));
-        let names = Names::of(&topics);
-        let group_id = group.to_owned();
-        let build = move |version| offset_fetch(group_id, topics, version);
-        let answer = cluster.call::<OffsetFetchRequest>(broker, attempts.timeout(), build).await;
-        let outcome = answer.and_then(|answer| {
-            let found = names.read_fetch(answer.body, answer.version);
-            let found = found.map_err(|code| Error::broker(&doing, code, broker))?;
-            let of = |partition: &TopicPartition| {
-                let answer = found.get(partition).copied().unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT));
-                let fail = |code| {
-                    let doing = format_args!("fetching the committed offset of {partition} for group \"{group}\"");
-                    Error::broker(doing, code, broker).with_topic_partition(partition.clone())
-                };
-                Ok((partition.clone(), answer.map_err(fail)?))
-            };
-            partitions.iter().map(of).collect::<Result<_>>()
-        });
-        match outcome {
-            Ok(found) => return Ok(found),
-            Err(error) => attempts.on_failed(broker, error)?,
-        }
-    }
-}
-
-fn offset_fetch(group_id: String, topics: Vec<Topic>, version: i16) -> OffsetFetchRequest {
-    let indexes = |topic: &Topic| topic.partitions.iter().map(|(index, _)| *index).collect();
-    if version < FETCH_GROUPS {
-        let topics = topics
-            .into_iter()
-            .map(|topic| OffsetFetchRequestTopic { partition_indexes: indexes(&topic), name: topic.name });
-        let topics = Some(topics.collect());
-        return OffsetFetchRequest { group_id, topics, require_stable: version >= 7, ..Default::default() };
-    }
-    let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
-        partition_indexes: indexes(&topic),
-        name: topic.name,
-        topic_id: topic.id,
-    });
-    let group = OffsetFetchRequestGroup { group_id, topics: Some(topics.collect()), ..Default::default() };
-    OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() }
-}
-
-/// One topic in a request.
-struct Topic {
-    name: String,
-    id: Uuid,
-    partitions: Vec<(i32, FetchPosition)>,
-}
-
-/// A topic whose id is not given has the one that is known.
-fn topics_of<'a>(
-    cluster: &Cluster,
-    partitions: impl Iterator<Item = (&'a TopicPartition, Uuid, FetchPosition)>,
-) -> Vec<Topic> {
-    let view = cluster.view();
-    let known = |name: &str| view.topic(name).map_or(Uuid::ZERO, |topic| topic.id);
-    let mut topics: BTreeMap<&str, Topic> = BTreeMap::new();
-    for (partition, id, position) in partitions {
-        let name = partition.topic();
-        let topic = topics.entry(name).or_insert_with(|| Topic {
-            name: name.to_owned(),
-            id: if id.is_zero() { known(name) } else { id },
-            partitions: Vec::new(),
-        });
-        topic.partitions.push((partition.partition(), position));
-    }
-    topics.into_values().collect()
-}
-
-/// The names for the topic ids of a request.
-struct Names(BTreeMap<Uuid, String>);
-
-impl Names {
-    fn of(topics: &[Topic]) -> Self {
-        Self(topics.iter().map(|topic| (topic.id, topic.name.clone())).collect())
-    }
-
-    fn partition(&self, by_id: bool, name: &str, id: Uuid, index: i32) -> Option<TopicPartition> {
-        let name = if by_id { self.0.get(&id)?.as_str() } else { name };
-        Some((name, index).into())
-    }
-
-    fn read_commit(&self, body: &OffsetCommitResponse, by_id: bool) -> BTreeMap<TopicPartition, ErrorCode> {
-        let mut codes = BTreeMap::new();
-        for topic in &body.topics {
-            for partition in &topic.partitions {
-                let name = self.partition(by_id, &topic.name, topic.topic_id, partition.partition_index);
-                if let Some(name) = name {
-                    codes.entry(name).or_insert(partition.error_code);
-                }
-            }
-        }
-        codes
-    }
-
-    /// Stored offsets, or the error of a partition; or that of the group.
-    #[allow(clippy::type_complexity, reason = "a map of answers, or an error")]
-    fn read_fetch(
-        &self,
-        body: OffsetFetchResponse,
-        version: i16,
-    ) -> Result<BTreeMap<TopicPartition, Result<Option<FetchPosition>, ErrorCode>>, ErrorCode> {
-        let mut found = BTreeMap::new();
-        let mut take = |name: Option<TopicPartition>, code: ErrorCode, offset, epoch| {
-            if let Some(name) = name {
-                let stored = (offset >= 0).then_some(FetchPosition { offset, epoch });
-                found.entry(name).or_insert(code.ok().map(|()| stored));
-            }
-        };
-        if version < FETCH_GROUPS {
-            body.error_code.ok()?;
-            for topic in body.topics {
-                for partition in topic.partitions {
-                    let name = self.partition(false, &topic.name, Uuid::ZERO, partition.partition_index);
-                    take(name, partition.error_code, partition.committed_offset, partition.committed_leader_epoch);
-                }
-            }
-            return Ok(found);
-        }
-        let by_id = version >= FETCH_BY_ID;
-        for group in body.groups.into_iter().take(1) {
-            group.error_code.ok()?;
-            for topic in group.topics {
-                for partition in topic.partitions {
-                    let name = self.partition(by_id, &topic.name, topic.topic_id, partition.partition_index);
-                    take(name, partition.error_code, partition.committed_offset, partition.committed_leader_epoch);
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Tries at the coordinator of a group, until a deadline.
-struct Attempts<'a> {
-    cluster: &'a Cluster,
-    group: &'a str,
-    doing: &'a str,
-    deadline: Time,
-    failures: u32,
-    last: Option<Error>,
-}
-
-impl<'a> Attempts<'a> {
-    fn new(cluster: &'a Cluster, group: &'a str, doing: &'a str, deadline: Time) -> Self {
-        Self { cluster, group, doing, deadline, failures: 0, last: None }
-    }
-
-    fn left(&self) -> Duration {
-        self.deadline.saturating_sub(self.cluster.net().now())
-    }
-
-    fn timeout(&self) -> Duration {
-        self.left().min(self.cluster.net().limits.request_timeout)
-    }
-
-    /// The broker to try next, after a pause if the last try failed.
-    async fn coordinator(&mut self) -> Result<i32> {
-        loop {
-            if self.failures > 0 {
-                let pause = self.cluster.retry_delay(self.failures).min(self.left());
-                tokio::time::sleep(pause).await;
-            }
-            if self.cluster.is_closed() {
-                return Err(Error::closed("client"));
-            }
-            if self.left().is_zero() {
-                let error = Error::new(ErrorKind::TimedOut, format!("{} was not done in time", self.doing));
-                return Err(match self.last.take() {
-                    Some(cause) => error.with_source(cause),
-                    None => error,
-                });
-            }
-            // Asking has no timeout of its own.
-            let asked = tokio::time::timeout(self.left(), self.cluster.coordinator(self.group)).await;
-            match asked {
-                Ok(Ok(broker)) => return Ok(broker),
-                Ok(Err(error)) => self.on_error(error)?,
-                Err(_) => self.failures += 1,
-            }
-        }
-    }
-
-    fn on_failed(&mut self, broker: i32, error: Error) -> Result<()> {
-        let moved = match error.code() {
-            Some(code) => matches!(
-                code,
-                ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::REQUEST_TIMED_OUT
-            ),
-            // No answer: the connection is gone, or the broker is.
-            None => true,
-        };
-        if moved {
-            self.cluster.on_wrong_coordinator(self.group, broker);
-        }
-        if error.code().is_some_and(ErrorCode::refreshes_metadata) {
-            self.cluster.request_refresh();
-        }
-        self.on_error(error)
-    }
-
-    fn on_error(&mut self, error: Error) -> Result<()> {
-        if !error.is_retriable() {
-            return Err(error);
-        }
-        debug!(group = self.group, %error, "{}: trying again", self.doing);
-        self.failures += 1;
-        self.last = Some(error);
-        Ok(())
     }
 }

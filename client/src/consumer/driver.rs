@@ -14,6 +14,7 @@ use super::fetcher::Fetcher;
 use super::group_member::GroupMember;
 use super::lease::FetchPosition;
 use super::list_offsets::{self, Answer, Asked};
+use super::offsets::CommittedOffset;
 use super::positions::{Ask, Resolved};
 use super::shared::Shared;
 use crate::clock::Time;
@@ -27,7 +28,7 @@ type Replies = FuturesUnordered<Pin<Box<dyn Future<Output = Reply> + Send>>>;
 enum Reply {
     Offsets(Vec<Asked>, Result<BTreeMap<TopicPartition, Answer>>),
     EpochEnds(Vec<Asked>, Result<BTreeMap<TopicPartition, Answer>>),
-    Committed(Vec<Asked>, Result<BTreeMap<TopicPartition, Option<FetchPosition>>>),
+    Committed(Vec<Asked>, Result<BTreeMap<TopicPartition, Option<CommittedOffset>>>),
     Stored(Result<()>),
 }
 
@@ -65,6 +66,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         }
         if std::mem::take(&mut view_changed) {
             follow_metadata(&shared);
+            if member.as_mut().is_some_and(|member| member.tell_recreated(now)) {
+                continue;
+            }
         }
         ask(&shared, &replies, now);
         shared.emit_events();
@@ -218,8 +222,9 @@ fn on_reply(shared: &Arc<Shared>, reply: Reply) {
                 .on_answer(&asked.partition, policy, |fetch| fetch.on_epoch_end(asked.generation, end, policy));
         }),
         Reply::Committed(asked, answers) => {
+            let at = |stored: Option<CommittedOffset>| stored.map(|stored| stored.position());
             let answers =
-                answers.map(|found| found.into_iter().map(|(partition, stored)| (partition, Ok(stored))).collect());
+                answers.map(|found| found.into_iter().map(|(partition, stored)| (partition, Ok(at(stored)))).collect());
             each(shared, &asked, answers, |shared, asked, stored| {
                 let policy = shared.reset_policy();
                 let mut state = shared.lock();

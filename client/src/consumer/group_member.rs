@@ -21,7 +21,9 @@ use super::commits::Committer;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
+use super::subscription::{Subscription, TopicSearch};
 use crate::clock::Time;
+use crate::cluster::metadata::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
 use crate::topic_partition::TopicPartition;
@@ -29,6 +31,7 @@ use crate::topic_partition::TopicPartition;
 mod handover;
 mod listening;
 mod requests;
+mod subscribing;
 
 /// How long a consumer that ends waits for its leave to be answered.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -38,6 +41,7 @@ type Replies<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 /// Something that the member waited for.
 pub(super) enum Event {
     Coordinator(Result<i32>),
+    Listed(Result<Vec<Listed>>),
     Joined(u64, Result<JoinGroupResponse>),
     Divided(i32, Topics, Result<Vec<SyncGroupRequestAssignment>>),
     Synced(u64, Result<SyncGroupResponse>),
@@ -54,6 +58,8 @@ pub(crate) struct GroupMember {
     group: Arc<str>,
     membership: Membership,
     topics: BTreeSet<Arc<str>>,
+    /// For the topics of a pattern.
+    search: Option<TopicSearch>,
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
     /// The attempt to join whose JoinGroup or SyncGroup waits there.
@@ -82,7 +88,7 @@ pub(crate) struct GroupMember {
 impl GroupMember {
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        topics: BTreeSet<Arc<str>>,
+        subscription: Subscription,
         strategies: Vec<Strategy>,
         rack: Option<String>,
         listener: Option<Arc<dyn RebalanceListener>>,
@@ -100,14 +106,12 @@ impl GroupMember {
             request_timeout: net.limits.request_timeout,
             backoff: shared.cluster.retry_backoff(),
         };
-        for topic in &topics {
-            shared.cluster.keep_topic(topic);
-        }
-        Self {
+        let mut member = Self {
             shared: shared.clone(),
             group,
-            membership: Membership::new(membership, topics.clone(), net.fork_entropy()),
-            topics,
+            membership: Membership::new(membership, None, net.fork_entropy()),
+            topics: BTreeSet::new(),
+            search: None,
             connection: None,
             parked: None,
             replies: Replies::new(),
@@ -123,7 +127,9 @@ impl GroupMember {
             progress: net.now(),
             first_counts: None,
             refused: BTreeSet::new(),
-        }
+        };
+        member.subscribe(subscription, Time::ZERO);
+        member
     }
 
     /// Whether there is nothing left to do, for a consumer that is closed or out of the group for good.
@@ -138,6 +144,7 @@ impl GroupMember {
     /// Does what can be done now. Whether partitions came or went.
     pub(super) fn turn(&mut self, now: Time) -> bool {
         self.look_at_application(now);
+        self.search_topics(now);
         let mut moved = false;
         while let Some(action) = self.membership.next_action(now) {
             moved |= self.act(action, now);
@@ -150,7 +157,8 @@ impl GroupMember {
         let identity = self.membership.identity();
         let mut state = self.shared.lock();
         state.member.committer = identity.map(Committer::Member);
-        if self.closing.is_some() && !self.failed && self.handover.is_none() && self.committing == 0 {
+        let is_over = self.membership.is_over() && self.handover.is_none() && self.committing == 0;
+        if self.closing.is_some() && !self.failed && is_over {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
         }
@@ -160,7 +168,8 @@ impl GroupMember {
     /// When the next turn is due if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let handover = self.handover.as_ref().filter(|handover| !handover.committing).map(|handover| handover.deadline);
-        [self.membership.next_deadline(), self.listening.next_deadline(), handover].into_iter().flatten().min()
+        let search = self.search.as_ref().and_then(TopicSearch::next_deadline);
+        [self.membership.next_deadline(), self.listening.next_deadline(), handover, search].into_iter().flatten().min()
     }
 
     /// Waits until something happens.
@@ -178,6 +187,7 @@ impl GroupMember {
     pub(super) fn on_event(&mut self, event: Event, now: Time) {
         match event {
             Event::Coordinator(found) => self.membership.on_coordinator(found, now),
+            Event::Listed(topics) => self.on_listed(topics, now),
             Event::Joined(attempt, answer) => {
                 self.parked.take_if(|parked| *parked == attempt);
                 self.membership.on_join(attempt, answer, now);
@@ -194,27 +204,6 @@ impl GroupMember {
             Event::Listened(error) => self.on_listened(error),
             Event::Left => self.leaving -= 1,
         }
-    }
-
-    /// The metadata changed.
-    pub(super) fn on_view(&mut self, now: Time) {
-        let view = self.shared.cluster.view();
-        for name in &self.topics {
-            let Some(topic) = view.topic(name) else { continue };
-            match topic.error {
-                ErrorCode::NONE => {
-                    self.refused.remove(name);
-                    self.shared.lock().assignment.on_known_topic(name);
-                }
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => self.shared.lock().assignment.on_unknown_topic(name),
-                code if !code.is_retriable() && self.refused.insert(name.clone()) => {
-                    let text = format!("topic \"{name}\" cannot be read: {code}");
-                    self.shared.report(Error::new(ErrorKind::Broker, text).with_code(code));
-                }
-                _ => {}
-            }
-        }
-        self.membership.on_view(&view, now);
     }
 
     /// The consumer is gone, or closed in a hurry: leaves the group, if it answers soon.
@@ -245,7 +234,7 @@ impl GroupMember {
     fn look_at_application(&mut self, now: Time) {
         let releases = self.shared.releases.count();
         let dropped = self.shared.releases.take_dropped();
-        let (application, refused, closing, topics) = {
+        let (application, refused, closing, subscription, enforced) = {
             let mut state = self.shared.lock();
             if dropped {
                 state.assignment.tell_dropped();
@@ -258,16 +247,19 @@ impl GroupMember {
             state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
-            (application, std::mem::take(&mut state.member.refused), state.member.closing, state.member.topics.take())
+            let member = &mut state.member;
+            let refused = std::mem::take(&mut member.refused);
+            (application, refused, member.closing, member.subscription.take(), member.enforced.take())
         };
         self.membership.on_application(application, now);
         for (identity, code) in refused {
             self.membership.on_commit_error(&identity, code, now);
         }
-        if let Some(topics) = topics {
-            topics.iter().for_each(|topic| self.shared.cluster.keep_topic(topic));
-            self.topics.clone_from(&topics);
-            self.membership.subscribe(topics, now);
+        if let Some(subscription) = subscription {
+            self.subscribe(subscription, now);
+        }
+        if let Some(why) = enforced {
+            self.membership.enforce_rebalance(&why, now);
         }
         if let (Some(closing), None) = (closing, self.closing) {
             self.closing = Some(closing);
@@ -351,7 +343,13 @@ impl GroupMember {
             }
             Action::Lost { partitions, reason } => {
                 warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
-                self.shared.lock().assignment.end(&partitions);
+                {
+                    let mut state = self.shared.lock();
+                    state.assignment.end(&partitions);
+                    if self.closing.is_some() {
+                        state.member.closed.get_or_insert_with(|| Err(lost_while_closing()));
+                    }
+                }
                 let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
                 // Who was told that they are revoked has heard enough of them.
                 let revoked = self.handover.take().map_or(Vec::new(), |handover| handover.partitions);
@@ -399,4 +397,10 @@ impl Drop for GroupMember {
         state.member.committer = None;
         state.assignment.end_all();
     }
+}
+
+fn lost_while_closing() -> Error {
+    let text =
+        "the group went on without the consumer while it was being closed: what was not committed will be read again";
+    Error::new(ErrorKind::PartitionLost, text)
 }

@@ -61,6 +61,8 @@ pub(crate) struct Lease {
     latest: Vec<Given>,
     /// What implicit commits must be above; `None` after a seek, which may go back.
     committed: Option<i64>,
+    /// What the group has stored under this lease, if it is known.
+    stored: Option<i64>,
     /// The application said that everything before this is done.
     said_done: i64,
     /// How many records were handed out.
@@ -84,6 +86,7 @@ impl Lease {
             latest_read: 0,
             latest: Vec::new(),
             committed: Some(-1),
+            stored: None,
             said_done: -1,
             given: 0,
             look_at: MOST_PAST_A_GAP,
@@ -129,6 +132,7 @@ impl Lease {
     fn go_back(&mut self) {
         self.latest.clear();
         self.committed = None;
+        self.stored = None;
         self.said_done = -1;
         self.told_dropped = None;
         self.outstanding.iter_mut().for_each(|outstanding| outstanding.current = false);
@@ -241,8 +245,14 @@ impl Lease {
         self.done(reads).filter(|done| self.committed.is_none_or(|committed| done.offset > committed))
     }
 
+    /// What the group has stored under this lease, if it is known.
+    pub(crate) fn stored(&self) -> Option<i64> {
+        self.stored
+    }
+
     /// `offset` is stored.
     pub(crate) fn on_committed(&mut self, offset: i64) {
+        self.stored = Some(offset);
         self.committed = Some(self.committed.map_or(offset, |committed| committed.max(offset)));
         self.said_done = self.said_done.max(offset);
     }

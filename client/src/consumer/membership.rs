@@ -103,6 +103,8 @@ pub(crate) struct Membership {
     reason: RebalanceReason,
     /// Attempts to join that led nowhere, in a row.
     failures: u32,
+    /// What the application said about why it wants a rebalance, for the coordinator.
+    said: Option<String>,
     /// Counts JoinGroups: what answers an older one, or its SyncGroup, is history.
     attempts: u64,
     departure: Departure,
@@ -113,12 +115,14 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(crate) fn new(settings: MembershipSettings, topics: BTreeSet<Arc<str>>, entropy: Entropy) -> Self {
+    /// Without topics it joins when it is told some.
+    pub(crate) fn new(settings: MembershipSettings, topics: Option<BTreeSet<Arc<str>>>, entropy: Entropy) -> Self {
+        let due = if topics.is_some() { Time::ZERO } else { Time::MAX };
         Self {
             rebalance_protocol: common_protocol(&settings.strategies),
-            topics,
+            topics: topics.unwrap_or_default(),
             offered: BTreeSet::new(),
-            state: State::Outside { due: Time::ZERO },
+            state: State::Outside { due },
             coordinator: CoordinatorSearch::new(),
             heartbeats: Heartbeats::new(settings.heartbeat_interval, settings.session_timeout),
             application: Application::default(),
@@ -128,6 +132,7 @@ impl Membership {
             last: LastAssignment::default(),
             reason: RebalanceReason::Joined,
             failures: 0,
+            said: None,
             attempts: 0,
             departure: Departure::Usual,
             departs: None,
@@ -239,9 +244,22 @@ impl Membership {
     /// The application wants these topics, and no others.
     pub(crate) fn subscribe(&mut self, topics: BTreeSet<Arc<str>>, now: Time) {
         self.topics = topics;
+        if let State::Outside { due } = &mut self.state
+            && *due == Time::MAX
+        {
+            *due = now;
+        }
         // In all other states the next JoinGroup, or the check after SyncGroup, sees it.
         if matches!(self.state, State::Stable { .. }) && self.topics != self.offered {
             self.rebalance(RebalanceReason::SubscriptionChange, now);
+        }
+    }
+
+    /// The application wants the group to divide its partitions anew, and says why. If it is about to, that is enough.
+    pub(crate) fn enforce_rebalance(&mut self, why: &str, now: Time) {
+        if let State::Stable { .. } = self.state {
+            self.said = Some(why.to_owned());
+            self.rebalance(RebalanceReason::Enforced, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What to commit: for each partition the next offset to read. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::batch::{Batch, ConsumerRecord, RecordView};
 use super::lease::{FetchPosition, LeaseId};
@@ -19,6 +20,25 @@ pub(crate) struct Claim {
     pub(crate) next: FetchPosition,
     /// Where what is committed begins, and the lease that it was handed out under; not said by [`Offsets::at`].
     pub(crate) handed_out: Option<(LeaseId, i64)>,
+    pub(crate) metadata: Arc<str>,
+}
+
+/// What a group has committed of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommittedOffset {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The leader epoch of the record before it, if whoever committed told.
+    pub leader_epoch: Option<i32>,
+    /// What was committed with it; see [`Offsets::with_metadata`]. Often empty.
+    pub metadata: String,
+}
+
+impl CommittedOffset {
+    pub(crate) fn position(&self) -> FetchPosition {
+        FetchPosition { offset: self.offset, epoch: self.leader_epoch.unwrap_or(-1) }
+    }
 }
 
 impl Offsets {
@@ -31,7 +51,17 @@ impl Offsets {
     #[must_use]
     pub fn and(mut self, partition: impl Into<TopicPartition>, next_offset: i64) -> Self {
         let next = FetchPosition { offset: next_offset, epoch: -1 };
-        self.0.insert(partition.into(), Claim { next, handed_out: None });
+        self.0.insert(partition.into(), Claim { next, handed_out: None, metadata: "".into() });
+        self
+    }
+
+    /// Keeps this text with each of these offsets; [`ConsumerControl::committed_offsets`](crate::ConsumerControl::committed_offsets)
+    /// reads it. Brokers take 4096 bytes unless they are configured otherwise (`offset.metadata.max.bytes`), and refuse a commit
+    /// with more. What a consumer commits by itself has none.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: impl Into<Arc<str>>) -> Self {
+        let metadata = metadata.into();
+        self.0.values_mut().for_each(|claim| claim.metadata = metadata.clone());
         self
     }
 
@@ -43,7 +73,8 @@ impl Offsets {
 impl From<&ConsumerRecord> for Offsets {
     fn from(record: &ConsumerRecord) -> Self {
         let handed_out = Some((record.lease(), record.offset()));
-        Self(BTreeMap::from([(record.topic_partition().clone(), Claim { next: record.next_position(), handed_out })]))
+        let claim = Claim { next: record.next_position(), handed_out, metadata: "".into() };
+        Self(BTreeMap::from([(record.topic_partition().clone(), claim)]))
     }
 }
 
@@ -51,9 +82,9 @@ impl From<&Batch> for Offsets {
     fn from(batch: &Batch) -> Self {
         let mut claims: BTreeMap<TopicPartition, Claim> = BTreeMap::new();
         for piece in batch.pieces() {
-            let claim = claims
-                .entry(piece.chunk.partition.clone())
-                .or_insert(Claim { next: piece.next, handed_out: Some((piece.chunk.lease, piece.first)) });
+            let handed_out = Some((piece.chunk.lease, piece.first));
+            let first = || Claim { next: piece.next, handed_out, metadata: "".into() };
+            let claim = claims.entry(piece.chunk.partition.clone()).or_insert_with(first);
             claim.next = piece.next;
         }
         Self(claims)
@@ -65,6 +96,7 @@ impl From<RecordView<'_>> for Offsets {
         // The batch holds its other records itself; they are not in the way.
         let first = view.batch().first_offset(view.topic_partition()).unwrap_or(view.offset);
         let handed_out = Some((view.lease(), first));
-        Self(BTreeMap::from([(view.topic_partition().clone(), Claim { next: view.next_position(), handed_out })]))
+        let claim = Claim { next: view.next_position(), handed_out, metadata: "".into() };
+        Self(BTreeMap::from([(view.topic_partition().clone(), claim)]))
     }
 }

@@ -12,6 +12,10 @@ pub enum RebalanceReason {
     SubscriptionChange,
     /// A topic that the group reads appeared, or has other partitions now.
     TopicChange,
+    /// The application of this consumer asked for it ([`ConsumerControl::enforce_rebalance`](crate::ConsumerControl::enforce_rebalance)).
+    Enforced,
+    /// A topic was deleted and created again: the new one is read from its beginning.
+    TopicRecreated,
     /// The group went on without this consumer: it had not heard of it for `session.timeout.ms`.
     SessionExpired,
     /// The application held records for `max.poll.interval.ms` and made no progress with them.
@@ -41,6 +45,8 @@ impl RebalanceReason {
             Self::MemberChange => "the members of the group changed",
             Self::SubscriptionChange => "the consumer subscribed to other topics",
             Self::TopicChange => "the partitions of a subscribed topic changed",
+            Self::Enforced => "the application asked for it",
+            Self::TopicRecreated => "a subscribed topic was created anew",
             Self::SessionExpired => "the group went on without the consumer",
             Self::Stalled => "the application made no progress for max.poll.interval.ms",
             Self::Refused => "the consumer comes back after an error",

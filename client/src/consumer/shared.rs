@@ -233,7 +233,7 @@ impl Shared {
         }
     }
 
-    /// As whom to commit. What is not owned any more is taken out of `offsets`, and `lost` hears of it.
+    /// As whom to commit. What is not owned any more is taken out of `offsets`, and `lost` hears of it; so is what is stored already.
     pub(crate) fn committer(&self, offsets: &mut Vec<ToCommit>, mut lost: impl FnMut(Error)) -> Committer {
         let state = self.lock();
         let committer = match &state.member.committer {
@@ -246,7 +246,7 @@ impl Shared {
                 Some(_) => state.assignment.check_lease(offset),
                 None => Err(not_assigned(&offset.partition)),
             };
-            owned.map_err(&mut lost).is_ok()
+            owned.map_err(&mut lost).is_ok() && !state.assignment.is_stored(offset)
         });
         committer.unwrap_or(Committer::Nobody)
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use milena::{Client, Consumer, ErrorKind, Offsets, Position, Result, TopicPartition};
+use milena::{Client, Consumer, ErrorCode, ErrorKind, Offsets, Position, Result, TopicPartition};
 use milena_tests::cluster::TestCluster;
 use milena_tests::eventually::eventually;
+use milena_tests::proxy::Proxy;
 
 use crate::{GENEROUS, client, read, soon, texts, write};
 
@@ -63,11 +64,11 @@ async fn a_commit_of_a_record_a_batch_or_an_offset_is_where_the_group_goes_on() 
     let after = 1 + batch.len() as i64;
     assert_eq!(ten.committed().await?, [Some(after), None]);
     let first = batch.iter().next().expect("a record");
-    consumer.commit(first).await?; // back, on purpose
-    assert_eq!(ten.committed().await?, [Some(2), None]);
+    consumer.commit(first).await?;
+    assert_eq!(ten.committed().await?, [Some(after), None], "what is done stays done");
     drop(batch);
 
-    // Kafka's form: the next offset to read.
+    // Kafka's form: the next offset to read. It goes back on purpose.
     consumer.control().commit(Offsets::at(ten.partition(0), 3)).await?;
     assert_eq!(ten.committed().await?, [Some(3), None]);
     consumer.close(GENEROUS).await?;
@@ -172,4 +173,52 @@ async fn groups_are_independent() -> Result<()> {
     assert_eq!(another.control().committed(&[ten.partition(0)]).await?, [None]);
     assert_eq!(texts(&read(&mut another, 1).await), ["0"]);
     Ok(())
+}
+
+#[tokio::test]
+async fn metadata_and_leader_epoch_are_kept_with_an_offset() -> Result<()> {
+    let ten = Ten::new().await?;
+    let mut consumer = ten.consumer(Position::Committed).await?;
+    let record = read(&mut consumer, 1).await.remove(0);
+    let partitions = [ten.partition(0), ten.partition(1)];
+
+    consumer.commit(Offsets::from(&record).with_metadata("by host-7, ümlaut")).await?;
+    let committed = consumer.control().committed_offsets(&partitions).await?;
+    let first = committed[0].as_ref().expect("committed");
+    assert_eq!((first.offset, first.metadata.as_str(), &committed[1]), (1, "by host-7, ümlaut", &None));
+    assert!(first.leader_epoch.is_some_and(|epoch| epoch >= 0), "{first:?}");
+
+    consumer.commit(Offsets::at(ten.partition(0), 1)).await?;
+    let committed = consumer.control().committed_offsets(&partitions[..1]).await?;
+    let first = committed[0].as_ref().expect("committed");
+    assert_eq!((first.offset, first.metadata.as_str(), first.leader_epoch), (1, "", None));
+
+    let long = Offsets::from(&record).with_metadata("x".repeat(5000));
+    let error = consumer.commit(long).await.unwrap_err();
+    assert_eq!((error.code(), error.is_retriable()), (Some(ErrorCode::OFFSET_METADATA_TOO_LARGE), false), "{error}");
+    drop(record);
+    consumer.close(GENEROUS).await
+}
+
+#[tokio::test]
+async fn a_commit_is_given_up_at_its_deadline() -> Result<()> {
+    let ten = Ten::new().await?;
+    let proxy = Proxy::new();
+    let builder = Client::builder().bootstrap(ten.cluster.bootstrap().split(',')).connector(proxy.connector());
+    let client = builder.connect().await?;
+    let consumer = client.consumer(&ten.group).enable_auto_commit(false);
+    let mut consumer = consumer.assign([(ten.partition(0), Position::Beginning)]).build().await?;
+    let record = read(&mut consumer, 1).await.remove(0);
+    consumer.commit(&record).await?;
+    drop(record);
+
+    proxy.hold_requests();
+    let next = read(&mut consumer, 1).await.remove(0);
+    let commit = consumer.control().commit_within(Offsets::from(&next), Duration::from_millis(300));
+    let error = soon("the deadline", commit).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert_eq!(ten.committed().await?, [Some(1), None]);
+    proxy.release();
+    drop(next);
+    soon("closing", consumer.close(GENEROUS)).await
 }

@@ -8,6 +8,7 @@ mod listening;
 mod mixed;
 mod sharing;
 mod statics;
+mod subscribing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -13,7 +13,8 @@ fn time(seconds: u64) -> SystemTime {
 
 /// A topic whose record `n` of ten has the time `n * 10`.
 async fn ten_records(cluster: &TestCluster, client: &Client) -> Result<String> {
-    let topic = cluster.topic("positions", 1).await;
+    // Its records are old: they must not be deleted.
+    let topic = cluster.topic_with("positions", 1, &[("retention.ms", "-1")]).await;
     let producer = client.producer().build().await?;
     for number in 0..10 {
         let record = Record::to(&topic).timestamp(time(number * 10));

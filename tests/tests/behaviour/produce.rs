@@ -82,7 +82,8 @@ async fn timestamps_are_the_records_own_or_the_brokers_as_the_topic_says() -> Re
     let producer = producer(&cluster).await;
     let then = SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_123);
 
-    let topic = cluster.topic("create-time", 1).await;
+    // Retention would delete the first record.
+    let topic = cluster.topic_with("create-time", 1, &[("retention.ms", "-1")]).await;
     let receipt = producer.send(Record::to(&topic).value("then").timestamp(then)).await?;
     assert_eq!(receipt.timestamp, then);
     let before = SystemTime::now();

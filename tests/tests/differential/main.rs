@@ -67,4 +67,5 @@ files! {
     topics: topics
     transactions: transactions
     transaction_contents: transactions::contents
+    transaction_versions: transactions::versions
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 
 mod cancellation;
+mod commits;
 mod consumer_regressions;
 mod determinism;
 mod faults;
@@ -11,5 +12,6 @@ mod groups;
 mod members;
 mod producer_regressions;
 mod reading;
+mod script;
 mod trouble;
 mod world;

@@ -76,6 +76,21 @@ impl Assignment {
         });
     }
 
+    /// The partitions whose topic was created anew since the last time: theirs is another lease. If it is `announced` they are not
+    /// read before [`Assignment::open`].
+    pub(crate) fn take_recreated(&mut self, announced: bool) -> Vec<TopicPartition> {
+        let recreated = std::mem::take(&mut self.recreated);
+        let mut is_read = |name: &TopicPartition| {
+            let partition = self.assigned(name).ok().filter(|partition| partition.tenure == Tenure::Open);
+            let is_read = partition.is_some();
+            if let (Some(partition), true) = (partition, announced) {
+                partition.tenure = Tenure::Announced;
+            }
+            is_read
+        };
+        recreated.into_iter().filter(|name| is_read(name)).collect()
+    }
+
     /// The application knows of everything that was added.
     pub(crate) fn open(&mut self) {
         let announced = self.partitions.iter_mut().filter(|partition| partition.tenure == Tenure::Announced);
@@ -108,6 +123,7 @@ impl Assignment {
         let ended: BTreeSet<_> = partitions.iter().collect();
         self.partitions.retain(|partition| !ended.contains(&partition.name));
         self.full.retain(|partition| !ended.contains(partition));
+        self.recreated.retain(|partition| !ended.contains(partition));
         self.reorder();
     }
 

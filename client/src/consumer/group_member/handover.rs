@@ -48,7 +48,10 @@ impl GroupMember {
         }
         let current = self.handover.take_if(|handover| handover.number == number);
         if self.closing.is_some() {
-            self.shared.lock().member.closed = Some(outcome);
+            let mut state = self.shared.lock();
+            if !matches!(state.member.closed, Some(Err(_))) {
+                state.member.closed = Some(outcome);
+            }
         } else if let Err(error) = outcome
             && !error.is_retriable()
             && !matches!(error.kind(), ErrorKind::PartitionLost | ErrorKind::Closed)

@@ -42,7 +42,7 @@ impl Membership {
             group_instance_id: self.settings.instance_id.clone(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
             protocols,
-            reason: Some(self.reason.text().to_owned()),
+            reason: Some(self.said.take().unwrap_or_else(|| self.reason.text().to_owned())),
         };
         self.offered.clone_from(&self.topics);
         self.state = State::Joining;

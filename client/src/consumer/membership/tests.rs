@@ -70,7 +70,7 @@ struct Rig {
 
 impl Rig {
     fn new(settings: MembershipSettings) -> Self {
-        Self { member: Membership::new(settings, topics(["t"]), Entropy::from_seed(7)), now: Time::ZERO }
+        Self { member: Membership::new(settings, Some(topics(["t"])), Entropy::from_seed(7)), now: Time::ZERO }
     }
 
     /// The next action; there must be one.

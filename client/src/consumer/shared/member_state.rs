@@ -1,14 +1,12 @@
 //! What the application and the driver of a member of a group tell each other. Pure.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use milena_protocol::ErrorCode;
 
 use crate::clock::Time;
 use crate::consumer::commits::Committer;
 use crate::consumer::membership::Identity;
 use crate::consumer::rebalance::Departure;
+use crate::consumer::subscription::Subscription;
 use crate::error::Result;
 
 /// What the application and the driver of a member of a group tell each other.
@@ -23,7 +21,9 @@ pub(crate) struct MemberState {
     /// The consumer stays out of the group until a read begins.
     pub(crate) waits_for_read: bool,
     /// The application wants other topics.
-    pub(crate) topics: Option<BTreeSet<Arc<str>>>,
+    pub(crate) subscription: Option<Subscription>,
+    /// It wants a rebalance, and says why.
+    pub(crate) enforced: Option<String>,
     /// The application closes the consumer.
     pub(crate) closing: Option<Closing>,
     /// What became of the last commit of a consumer that is being closed.

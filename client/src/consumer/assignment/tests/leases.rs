@@ -198,3 +198,30 @@ fn what_stays_while_others_go_keeps_its_lease_its_pause_and_what_waits() {
     assert_eq!(reader.rest(), [(2, 0), (2, 1), (2, 2)]);
     assert_eq!(reader.committable(&held), [(0, 1, 3)], "the same lease");
 }
+
+#[test]
+fn who_commits_less_than_was_committed_changes_nothing_unless_it_says_the_offset() {
+    let mut reader = Reader::new(&[Position::Offset(0)]);
+    reader.fetch(0, &[three(0)]);
+    let first = Offsets::from(&reader.next().unwrap());
+    let less = |reader: &Reader, offsets: &Offsets| {
+        let checked = reader.assignment.check(offsets).unwrap();
+        reader.assignment.is_stored(&checked[0])
+    };
+    assert!(!less(&reader, &first), "nothing is stored yet");
+    let second = Offsets::from(&reader.next().unwrap());
+    reader.assignment.on_committed(&reader.assignment.check(&second).unwrap());
+
+    assert!(less(&reader, &first) && less(&reader, &second));
+    assert!(!less(&reader, &second.with_metadata("news")) && less(&reader, &first.clone().with_metadata("old news")));
+    let back = Offsets::at(name(0), 1);
+    assert!(!less(&reader, &back), "on purpose");
+    reader.assignment.on_committed(&reader.assignment.check(&back).unwrap());
+    assert!(!less(&reader, &Offsets::at(name(0), 2)));
+    let third = Offsets::from(&reader.next().unwrap());
+    assert!(!less(&reader, &third), "on from there");
+    reader.assignment.seek(&name(0), Position::Offset(0)).unwrap();
+    reader.fetch(0, &[three(0)]);
+    let again = Offsets::from(&reader.next().unwrap());
+    assert!(!less(&reader, &again), "after a seek");
+}

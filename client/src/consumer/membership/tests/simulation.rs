@@ -96,7 +96,7 @@ impl World {
             strategies: self.strategies.clone(),
             ..settings()
         };
-        let member = Membership::new(settings, topics(["t"]), self.entropy.fork());
+        let member = Membership::new(settings, Some(topics(["t"])), self.entropy.fork());
         let application = Application { reads: 1, reading: true, holding: false, progress: self.now };
         let client = Client { member, application, owned: (-1, Vec::new()), revocations: 0, closing: false };
         self.clients.insert(who, client);

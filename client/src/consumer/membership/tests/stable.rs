@@ -265,3 +265,32 @@ fn a_topic_that_appears_is_picked_up() {
     rig.member.on_view(&view("t", 1), rig.now);
     assert_eq!(rig.join_request().reason.as_deref(), Some(RebalanceReason::TopicChange.text()));
 }
+
+#[test]
+fn a_rebalance_that_the_application_asks_for_tells_the_coordinator_why() {
+    let mut rig = Rig::follower(settings());
+    rig.member.enforce_rebalance("the moon is full", rig.now);
+    assert_eq!(rig.revoke().1, RebalanceReason::Enforced);
+    rig.member.enforce_rebalance("it is full already", rig.now);
+    rig.nothing();
+    rig.member.on_revoked(rig.now);
+    assert_eq!(rig.join_request().reason.as_deref(), Some("the moon is full"));
+    rig.joined(6, "you");
+    rig.sync_request();
+    rig.synced("t", &[0]);
+    assert_eq!(rig.assigned(&[0]), RebalanceReason::Enforced);
+    rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.revoke();
+    rig.member.on_revoked(rig.now);
+    assert_eq!(rig.join_request().reason.as_deref(), Some(RebalanceReason::MemberChange.text()), "said once");
+}
+
+#[test]
+fn who_has_no_topics_yet_joins_when_they_are_found_even_if_there_are_none() {
+    let mut rig = Rig { member: Membership::new(settings(), None, Entropy::from_seed(7)), now: Time::ZERO };
+    rig.find(1);
+    rig.nothing();
+    rig.member.subscribe(topics([]), rig.now);
+    let request = rig.join_request();
+    assert!(Subscription::decode(request.protocols[0].metadata.clone()).unwrap().topics.is_empty());
+}
