@@ -46,8 +46,11 @@ pub const DEAD_PROBES: &[Probe] = list! {
     a_topic_of_a_dead_broker_can_be_deleted
 };
 
+/// A topic's name, its brokers, its settings.
+type Row = (&'static str, &'static [i32], &'static [(&'static str, &'static str)]);
+
 /// Topics that are there before the broker dies, under these names in every transcript.
-const TOPICS: &[(&str, &[i32], &[(&str, &str)])] = &[
+const TOPICS: &[Row] = &[
     ("led", &[1, 2, 3], &[]),
     ("moved", &[3, 1, 2], &[]),
     ("alone", &[3], &[]),
