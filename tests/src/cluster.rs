@@ -20,7 +20,7 @@ use std::time::Duration;
 use milena_mock_broker::MockCluster;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-use crate::real_kafka::Settings;
+use crate::real_kafka::{self, Settings};
 
 use self::kafka::Kafka;
 
@@ -169,6 +169,26 @@ async fn mock(min_insync: usize) -> MockCluster {
         .log_cleaner_backoff(often)
         .start();
     started.await.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
+}
+
+/// Whether the cluster lacks what came with this release of Kafka; then it also says that the running test is skipped. The mock
+/// cluster lacks nothing.
+pub fn lacks(first_with: (u32, u32), what: &str) -> bool {
+    let lacks = is_older_than(first_with);
+    if lacks {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let (version, (major, minor)) = (real_kafka::version(), first_with);
+        skipped(&test, &format!("Kafka {version} lacks {what}, which came with {major}.{minor}"));
+    }
+    lacks
+}
+
+/// Whether the tests run on a Kafka before this release.
+pub fn is_older_than(release: (u32, u32)) -> bool {
+    match choice() {
+        Choice::Mock | Choice::Testcontainers => false,
+        Choice::Real => real_kafka::release().unwrap_or_else(|error| panic!("{error}")) < release,
+    }
 }
 
 /// Says on standard error, even where the test runner captures a test's output, that a test does not run and why.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::broker::{Broker, Signal};
+use self::broker::{Broker, Signal, ZooKeeper};
 
 /// What went wrong while a real Kafka was fetched, started or told something: a sentence for the person who runs the tests.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -32,6 +32,18 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 pub fn version() -> String {
     std::env::var("MILENA_TEST_KAFKA").ok().filter(|v| !v.is_empty()).unwrap_or_else(|| "4.4.0".to_owned())
 }
+
+/// Major and minor number of the Kafka version under test.
+///
+/// # Errors
+/// `MILENA_TEST_KAFKA` is no version, or too old.
+pub fn release() -> Result<(u32, u32), Error> {
+    let [major, minor, _] = artefacts::numbers(&version())?;
+    Ok((major, minor))
+}
+
+/// The first release whose brokers need no ZooKeeper in production.
+const KRAFT: (u32, u32) = (3, 3);
 
 /// What to change about the cluster before it starts.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +80,7 @@ pub struct RealKafka {
 #[derive(Debug)]
 struct Inner {
     brokers: Vec<Mutex<Broker>>,
+    zookeeper: Option<Mutex<ZooKeeper>>,
     janitor: Mutex<Child>,
     scratch: PathBuf,
 }
@@ -76,7 +89,7 @@ impl RealKafka {
     /// Fetches Kafka if it is not here yet, starts three brokers, and returns when each of them serves and sees the others.
     ///
     /// # Errors
-    /// Java or Maven is missing, the version cannot be fetched or needs ZooKeeper, or a broker did not come up; the error
+    /// Java or Maven is missing, the version cannot be fetched, or a broker did not come up; the error
     /// then ends with the last lines of its log.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         blocking(move || Self::start_blocking(&settings)).await
@@ -86,17 +99,26 @@ impl RealKafka {
         let libs = artefacts::fetch(&version())?;
         let scratch = new_scratch_folder()?;
         let janitor = start_janitor(&scratch)?;
-        let mut cluster = Inner { brokers: Vec::new(), janitor: Mutex::new(janitor), scratch };
+        let mut cluster = Inner { brokers: Vec::new(), zookeeper: None, janitor: Mutex::new(janitor), scratch };
 
         let ports = ports::choose(settings.first_port)?;
-        let cluster_id = random_uuid()?;
+        let cluster_id = if release()? >= KRAFT { Some(random_uuid()?) } else { None };
+        if cluster_id.is_none() {
+            let folder = cluster.scratch.join("zookeeper");
+            fs::create_dir_all(&folder)?;
+            cluster.zookeeper = Some(Mutex::new(ZooKeeper::start(&folder, &libs, ports.zookeeper())?));
+        }
         for id in 1..=3 {
             let folder = cluster.scratch.join(id.to_string());
             fs::create_dir_all(&folder)?;
-            let mut properties = ports.properties(id, &folder.join("data"));
+            let data = folder.join("data");
+            let mut properties = match cluster_id {
+                Some(_) => ports.properties(id, &data),
+                None => ports.properties_with_zookeeper(id, &data),
+            };
             properties.extend(settings.properties.iter().cloned());
             let port = ports.client(id);
-            let broker = Broker::new(id, port, folder, libs.clone(), &cluster_id, &properties)?;
+            let broker = Broker::new(id, port, folder, libs.clone(), cluster_id.as_deref(), &properties)?;
             cluster.brokers.push(Mutex::new(broker));
         }
         for broker in &cluster.brokers {
@@ -220,6 +242,9 @@ impl Drop for Inner {
         }
         for broker in &self.brokers {
             lock(broker).reap();
+        }
+        if let Some(zookeeper) = &self.zookeeper {
+            lock(zookeeper).end();
         }
         let mut janitor = lock(&self.janitor);
         drop(janitor.stdin.take());

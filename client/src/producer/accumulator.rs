@@ -107,6 +107,11 @@ impl Accumulator {
         }
     }
 
+    /// Goes on where the queue of a topic ended that was of the same name.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        self.sequencer = old.sequencer.successor(old.stamped > 0);
+    }
+
     /// Appends a record with this timestamp in milliseconds, or says how large a segment it needs.
     pub(crate) fn append(
         &mut self,

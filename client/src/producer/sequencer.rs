@@ -43,6 +43,12 @@ impl Sequencer {
         Self { next_sequence, ..Self::default() }
     }
 
+    /// For another topic of the same name. A broker that goes by names may have written there what was `stamped` here, so that
+    /// needs a new epoch: or the broker would take what comes next for what it has.
+    pub(crate) fn successor(&self, stamped: bool) -> Self {
+        Self { identity: self.identity, gap: self.gap || stamped, ..Self::default() }
+    }
+
     pub(crate) fn identity(&self) -> Option<Identity> {
         self.identity
     }
@@ -131,6 +137,17 @@ mod tests {
         assert_eq!(sequencer.begin_anew(), Anew::Ready);
         let stamp = sequencer.stamp(1).unwrap();
         assert_eq!(stamp, Stamp { identity: Identity { producer_id: 9, epoch: 1 }, base_sequence: 0 });
+    }
+
+    #[test]
+    fn another_topic_of_the_name_begins_with_another_epoch() {
+        let mut sequencer = Sequencer::default();
+        sequencer.on_producer_id(FIRST);
+        let before = sequencer.stamp(3).unwrap();
+        let mut successor = sequencer.successor(true);
+        assert_eq!((successor.stamp(1), successor.begin_anew()), (None, Anew::Ready));
+        let after = successor.stamp(3).unwrap();
+        assert_eq!((after.base_sequence, after.identity.epoch), (0, before.identity.epoch + 1));
     }
 
     #[test]

@@ -162,11 +162,11 @@ impl Shared {
     pub(crate) fn add_topic(self: &Arc<Self>, view: &TopicView) -> Arc<TopicState> {
         let guard = lock(&self.changing);
         let mut topics = BTreeMap::clone(&self.topics.load());
-        let known =
-            topics.get(&view.name).filter(|known| known.id == view.id || view.id.is_zero() || known.id.is_zero());
-        let topic = match known {
-            Some(topic) => topic.clone(),
-            None => {
+        let known = topics.get(&view.name).cloned();
+        let is_same = |known: &TopicState| known.id == view.id || view.id.is_zero() || known.id.is_zero();
+        let topic = match &known {
+            Some(known) if is_same(known) => known.clone(),
+            Some(_) | None => {
                 let sticky = Sticky::new(lock(&self.entropy).fork());
                 let topic = TopicState::new(view.name.clone(), view.id, sticky, self.limits.clone());
                 topics.insert(view.name.clone(), topic.clone());
@@ -174,15 +174,16 @@ impl Shared {
                 topic
             }
         };
-        let grown = self.grow(&topic, view);
+        let grown = self.grow(&topic, view, known.as_deref());
         drop(guard);
         grown.iter().for_each(|event| self.tell(event));
         self.update_leaders(&topic);
         topic
     }
 
-    /// Gives the topic the partitions that it has by now. What is to be told of it, without any lock held.
-    fn grow(&self, topic: &TopicState, view: &TopicView) -> Option<ProducerEvent> {
+    /// Gives the topic the partitions that it has by now; `old` is what had its name before, if not itself. What is to be told of
+    /// it, without any lock held.
+    fn grow(&self, topic: &TopicState, view: &TopicView, old: Option<&TopicState>) -> Option<ProducerEvent> {
         let known = topic.partitions.load();
         if view.partitions.len() <= known.len() {
             return None;
@@ -192,7 +193,12 @@ impl Shared {
         for index in before..view.partitions.len() {
             let name = TopicPartition::new(topic.name.clone(), i32::try_from(index).unwrap_or(i32::MAX));
             let mut queue = Accumulator::new(name.clone(), self.limits.clone(), self.unawaited.clone());
-            if let Some(identity) = *lock(&self.identity) {
+            if let Some(old) = old.and_then(|old| old.partitions.load().get(index).cloned()) {
+                queue.succeed(&old.lock().queue);
+            }
+            // While it is to be renewed, the old one may be used up.
+            let identity = lock(&self.identity).filter(|_| !self.renew.load(Ordering::Acquire));
+            if let Some(identity) = identity {
                 queue.on_producer_id(identity);
             }
             let number = self.next_partition.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +217,7 @@ impl Shared {
                 self.on_recreated(topic, seen);
             } else {
                 let guard = lock(&self.changing);
-                let grown = self.grow(topic, seen);
+                let grown = self.grow(topic, seen, None);
                 drop(guard);
                 grown.iter().for_each(|event| self.tell(event));
                 self.update_leaders(topic);
@@ -228,19 +234,13 @@ impl Shared {
     /// A topic was deleted, and one of the same name created: nothing that was meant for the old one goes to the new.
     fn on_recreated(self: &Arc<Self>, old: &TopicState, new: &TopicView) {
         old.replace();
-        let guard = lock(&self.changing);
-        let mut topics = BTreeMap::clone(&self.topics.load());
-        topics.remove(&old.name);
-        self.topics.store(Arc::new(topics));
-        drop(guard);
         let text = format!("topic \"{}\" was deleted and created again", old.name);
         let cause = Error::new(ErrorKind::Broker, text).with_code(milena_protocol::ErrorCode::UNKNOWN_TOPIC_ID);
-        for partition in old.partitions.load().iter() {
-            let settled = partition.lock().queue.abandon(&cause);
-            self.settle(settled);
-        }
-        self.tell(&ProducerEvent::TopicRecreated { topic: old.name.clone() });
+        let partitions = old.partitions.load();
+        let settled: Vec<_> = partitions.iter().flat_map(|partition| partition.lock().queue.abandon(&cause)).collect();
         self.add_topic(new);
+        self.settle(settled);
+        self.tell(&ProducerEvent::TopicRecreated { topic: old.name.clone() });
     }
 
     fn update_leaders(self: &Arc<Self>, topic: &TopicState) {

@@ -84,8 +84,17 @@ fn refuse_unknown(core: &Core, topics: &[AddPartitionsToTxnTopic]) -> Option<Vec
         Some(_) => None,
         None => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
     };
-    let refused = results(topics, |partition| refusal(&partition).unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED));
-    partitions(topics).iter().any(|partition| refusal(partition).is_some()).then_some(refused)
+    if !partitions(topics).iter().any(|partition| refusal(partition).is_some()) {
+        return None;
+    }
+    let mut refused = results(topics, |partition| refusal(&partition).unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED));
+    // Those to blame come first.
+    let is_innocent = |partition: &AddPartitionsToTxnPartitionResult| {
+        partition.partition_error_code == ErrorCode::OPERATION_NOT_ATTEMPTED
+    };
+    refused.iter_mut().for_each(|topic| topic.results_by_partition.sort_by_key(is_innocent));
+    refused.sort_by_key(|topic| topic.results_by_partition.first().is_none_or(is_innocent));
+    Some(refused)
 }
 
 fn results(

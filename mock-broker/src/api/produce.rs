@@ -152,8 +152,7 @@ fn append(
             let message = format!("acks {acks} is none of -1, 0 and 1");
             return Err(Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message).into());
         }
-        join_transaction(core, call, id, batch.header(), terms)
-            .map_err(|refusal| Rejection { stage: Stage::Transaction, ..refusal.into() })?;
+        join_transaction(core, call, id, batch.header(), terms)?;
         core.append(call.now, call.broker(), id, batch, acks)
     });
     match appended {
@@ -218,41 +217,33 @@ fn join_transaction(
     id: PartitionId,
     batch: &BatchHeader,
     terms: &Terms,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
+    let refuse = |code, message: String| Rejection { stage: Stage::Transaction, ..Refusal::new(code, message).into() };
     if !batch.attributes.is_transactional() {
         return Ok(());
     }
     let Some(transactional_id) = &terms.transactional_id else {
-        let message = "a transactional batch came without a transactional id";
-        return Err(Refusal::new(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message));
+        let message = "a transactional batch came without a transactional id".to_owned();
+        return Err(refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, message));
     };
     if batch.producer_id < 0 {
         return Ok(());
     }
-    let replica = core.brokers.get(&call.broker()).and_then(|broker| broker.replicas.get(&id));
-    let replica = replica.filter(|replica| replica.role.leader == call.broker());
-    let Some(replica) = replica else {
-        return Err(Refusal::new(
-            ErrorCode::NOT_LEADER_OR_FOLLOWER,
-            format_args!("broker {} is not the leader", call.broker()),
-        ));
+    let replica = core.brokers.get_mut(&call.broker()).and_then(|broker| broker.replicas.get_mut(&id));
+    let Some(replica) = replica.filter(|replica| replica.role.leader == call.broker()) else {
+        let message = format!("broker {} is not the leader", call.broker());
+        return Err(refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER, message));
     };
     let identity = Identity { producer_id: batch.producer_id, epoch: batch.producer_epoch };
     if replica.has_open_transaction(identity.producer_id, identity.epoch) {
         return Ok(());
     }
-    let adds = call.version() >= 12;
-    let is_first = !replica.producers.has_batches(identity.producer_id);
-    let joining = if adds { Joining::Add } else { Joining::Verify };
+    let joining = if call.version() >= 12 { Joining::Add } else { Joining::Verify };
+    replica.producers.attempt(batch, joining);
     core.join_transaction(call.now, call.broker(), transactional_id, identity, id, joining).map_err(|code| {
-        let message = format_args!("the coordinator of transactional id {transactional_id} answers {code}");
-        Refusal::new(translate(call.version(), code), message)
-    })?;
-    if adds && is_first && batch.base_sequence != 0 {
-        let message = format_args!("producer {} begins with sequence {}", batch.producer_id, batch.base_sequence);
-        return Err(Refusal::new(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, message));
-    }
-    Ok(())
+        let message = format!("the coordinator of transactional id {transactional_id} answers {code}");
+        refuse(translate(call.version(), code), message)
+    })
 }
 
 /// Which errors of a transaction's coordinator the versions of this request know, and repeat.

@@ -6,6 +6,7 @@
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+    OffsetCommitResponsePartition,
 };
 use milena_protocol::messages::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
@@ -61,8 +62,13 @@ fn as_commit(topic: TxnOffsetCommitRequestTopic) -> OffsetCommitRequestTopic {
     OffsetCommitRequestTopic { name: topic.name, topic_id: topic.topic_id, partitions: partitions.collect() }
 }
 
-/// The same in this request's form.
-pub(super) fn answer(response: OffsetCommitResponse) -> TxnOffsetCommitResponse {
+/// The same in this request's form. Partitions that do not exist come first.
+pub(super) fn answer(mut response: OffsetCommitResponse) -> TxnOffsetCommitResponse {
+    let exists = |partition: &OffsetCommitResponsePartition| {
+        ![ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(&partition.error_code)
+    };
+    response.topics.iter_mut().for_each(|topic| topic.partitions.sort_by_key(exists));
+    response.topics.sort_by_key(|topic| topic.partitions.first().is_none_or(exists));
     let topics = response.topics.into_iter().map(|topic| TxnOffsetCommitResponseTopic {
         name: topic.name,
         topic_id: topic.topic_id,

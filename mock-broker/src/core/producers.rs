@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use milena_protocol::ErrorCode;
 use milena_protocol::records::BatchHeader;
 
+use super::transactions::Joining;
+
 /// So many batches may be in flight, so many are recognised when they come again.
 const WINDOW: usize = 5;
 
@@ -29,6 +31,15 @@ struct Producer {
     epoch: i16,
     /// Of that epoch, oldest first; empty if only a marker has come in it.
     window: VecDeque<Written>,
+}
+
+/// What a producer has tried to begin a transaction with, until one is open.
+#[derive(Debug)]
+struct Attempt {
+    epoch: i16,
+    /// A higher one must not get in before the one that comes again, because its coordinator could not be asked.
+    lowest_sequence: i32,
+    joining: Joining,
 }
 
 /// What a partition remembers of an idempotent producer.
@@ -60,18 +71,21 @@ pub(crate) enum Verdict {
     Refuse(ErrorCode),
 }
 
+const OUT_OF_ORDER: Verdict = Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+
 /// By producer id.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
     known: BTreeMap<i64, Producer>,
+    attempts: BTreeMap<i64, Attempt>,
 }
 
 impl Producers {
     /// Judges a batch before it is written. One without a producer id always goes in.
     pub(crate) fn judge(&self, batch: &BatchHeader) -> Verdict {
-        let Some(producer) = self.known.get(&batch.producer_id) else { return Verdict::Append };
         let first_sequence = batch.base_sequence;
         let last_sequence = sequence_after(first_sequence, i64::from(batch.last_offset_delta));
+        let Some(producer) = self.known.get(&batch.producer_id) else { return self.judge_attempt(batch, true) };
         if batch.producer_epoch < producer.epoch {
             return Verdict::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH);
         }
@@ -82,7 +96,7 @@ impl Producers {
         if batch.producer_epoch > producer.epoch {
             // A new epoch starts to count anew.
             let starts = first_sequence == 0;
-            return if starts { Verdict::Append } else { Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) };
+            return if starts { Verdict::Append } else { OUT_OF_ORDER };
         }
         let same =
             |written: &&Written| (written.first_sequence, written.last_sequence) == (first_sequence, last_sequence);
@@ -91,20 +105,33 @@ impl Producers {
             return Verdict::Duplicate { base_offset, last_offset, timestamp };
         }
         let expected = producer.window.back().map_or(0, |last| sequence_after(last.last_sequence, 1));
-        if expected == first_sequence {
-            Verdict::Append
-        } else {
-            Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
+        if expected == first_sequence { self.judge_attempt(batch, producer.window.is_empty()) } else { OUT_OF_ORDER }
+    }
+
+    /// Judges what may be the first batch of a transaction, whose coordinator has been asked.
+    fn judge_attempt(&self, batch: &BatchHeader, is_first: bool) -> Verdict {
+        let attempt = self.attempts.get(&batch.producer_id).filter(|attempt| attempt.epoch == batch.producer_epoch);
+        match attempt {
+            Some(attempt) if batch.base_sequence > attempt.lowest_sequence => OUT_OF_ORDER,
+            Some(Attempt { joining: Joining::Add, .. }) if is_first && batch.base_sequence > 0 => OUT_OF_ORDER,
+            Some(_) | None => Verdict::Append,
         }
+    }
+
+    /// Notes a batch whose transaction's coordinator is about to be asked.
+    pub(crate) fn attempt(&mut self, batch: &BatchHeader, joining: Joining) {
+        let new = Attempt { epoch: batch.producer_epoch, lowest_sequence: batch.base_sequence, joining };
+        let attempt = self.attempts.entry(batch.producer_id).or_insert(new);
+        if attempt.epoch == batch.producer_epoch {
+            attempt.lowest_sequence = attempt.lowest_sequence.min(batch.base_sequence);
+        } else if attempt.epoch < batch.producer_epoch {
+            (attempt.epoch, attempt.lowest_sequence) = (batch.producer_epoch, batch.base_sequence);
+        }
+        attempt.joining = joining;
     }
 
     pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
         self.known.get(&producer_id).map(|producer| producer.epoch)
-    }
-
-    /// Whether there is a batch of this producer that a later one could follow.
-    pub(crate) fn has_batches(&self, producer_id: i64) -> bool {
-        self.known.get(&producer_id).is_some_and(|producer| !producer.window.is_empty())
     }
 
     pub(crate) fn states(&self, open_since: impl Fn(i64) -> Option<i64>) -> impl Iterator<Item = ProducerState> {
@@ -125,6 +152,9 @@ impl Producers {
     pub(crate) fn remember(&mut self, batch: &BatchHeader) {
         if batch.producer_id < 0 {
             return;
+        }
+        if batch.attributes.is_transactional() {
+            self.attempts.remove(&batch.producer_id);
         }
         let producer = self
             .known
@@ -176,8 +206,6 @@ mod tests {
         producers
     }
 
-    const OUT_OF_ORDER: Verdict = Verdict::Refuse(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
-
     #[test]
     fn a_batch_of_the_last_five_is_a_duplicate_and_an_older_one_out_of_order() {
         let producers = after(7);
@@ -210,6 +238,27 @@ mod tests {
         producers.remember(&batch(1, 0, 1, 3));
         assert_eq!(producers.judge(&batch(0, 3, 1, 0)), Verdict::Refuse(ErrorCode::INVALID_PRODUCER_EPOCH));
         assert_eq!(producers.judge(&batch(1, 1, 1, 0)), Verdict::Append);
+    }
+
+    #[test]
+    fn the_first_batch_of_a_transaction_is_the_lowest_that_was_tried() {
+        // The first of two batches in flight was refused because no coordinator could be asked.
+        let mut producers = Producers::default();
+        producers.attempt(&batch(0, 0, 1, 0), Joining::Verify);
+        producers.attempt(&batch(0, 1, 1, 0), Joining::Verify);
+        assert_eq!(producers.judge(&batch(0, 1, 1, 0)), OUT_OF_ORDER);
+        assert_eq!(producers.judge(&batch(0, 0, 1, 0)), Verdict::Append);
+        let mut first = batch(0, 0, 1, 0);
+        first.attributes = first.attributes.with_transactional();
+        producers.remember(&first);
+        assert_eq!(producers.judge(&batch(0, 1, 1, 0)), Verdict::Append);
+
+        // One that is not known may begin anywhere, unless its partition is added by it.
+        for (joining, verdict) in [(Joining::Verify, Verdict::Append), (Joining::Add, OUT_OF_ORDER)] {
+            let mut producers = Producers::default();
+            producers.attempt(&batch(0, 5, 1, 0), joining);
+            assert_eq!(producers.judge(&batch(0, 5, 1, 0)), verdict);
+        }
     }
 
     #[test]

@@ -26,13 +26,14 @@ use crate::api::{self, Call};
 mod description;
 mod markers;
 mod record;
+mod requests;
 mod transaction;
 
 pub(crate) use description::TransactionDescription;
 use markers::Marker;
+use transaction::Transaction;
 pub use transaction::TransactionState;
 pub(crate) use transaction::{End, Epochs, Identity, TopicPartition};
-use transaction::{Ending, Init, Transaction};
 
 /// How long a transaction that could not be aborted in time is left alone (`transaction.abort.timed.out.transaction.cleanup.
 /// interval.ms`).
@@ -58,6 +59,9 @@ impl TransactionSettings {
         if self.version >= 2 { Epochs::Bump } else { Epochs::Keep }
     }
 }
+
+/// The identity with which the producer goes on, or why it does not.
+type Reply = Result<Identity, ErrorCode>;
 
 /// What a request asks for that waits for its transaction.
 #[derive(Debug)]
@@ -109,7 +113,7 @@ struct Pending {
     next: Transaction,
     /// Where the high watermark has to be.
     end: i64,
-    answer: Option<(Ticket, Result<Identity, ErrorCode>)>,
+    answer: Option<(Ticket, Reply)>,
 }
 
 impl Coordinated {
@@ -203,186 +207,6 @@ impl Core {
         broker.producer_ids.next().ok_or(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
     }
 
-    /// Gives a transactional producer its identity. The request must have been parked: its answer comes by its ticket.
-    pub(crate) fn init_transaction(
-        &mut self,
-        call: &Call<'_>,
-        transactional_id: &str,
-        timeout_ms: i32,
-        expected: Option<Identity>,
-    ) {
-        let done = self.try_init(call, transactional_id, timeout_ms, expected);
-        self.answer_refusal(call, done);
-    }
-
-    fn try_init(
-        &mut self,
-        call: &Call<'_>,
-        transactional_id: &str,
-        timeout_ms: i32,
-        expected: Option<Identity>,
-    ) -> Result<(), ErrorCode> {
-        let broker = call.origin.broker;
-        let allowed = 1..=self.settings.transactions.max_timeout.as_millis();
-        if !u128::try_from(timeout_ms).is_ok_and(|timeout| allowed.contains(&timeout)) {
-            return Err(ErrorCode::INVALID_TRANSACTION_TIMEOUT);
-        }
-        let id = self.check_transaction_coordinator(broker, transactional_id)?;
-        if self.coordinated(broker, transactional_id).is_none() {
-            let new = Transaction::new(self.new_producer_id(broker)?, timeout_ms);
-            if let Some(broker) = self.brokers.get_mut(&broker) {
-                broker.transactions.insert(id.index, transactional_id.to_owned(), new);
-            }
-        }
-        let (_, transaction) = self.settled(broker, transactional_id)?;
-        let (now_ms, server) = (self.wall_ms(call.now), self.settings.transactions.epochs());
-        let mut new_id = || self.new_producer_id(broker);
-        let (next, result) = match transaction.init(timeout_ms, expected, server, now_ms, &mut new_id)? {
-            Init::Ready(next) => {
-                let identity = next.identity();
-                (next, Ok(identity))
-            }
-            Init::Fence(next) => (next, Err(ErrorCode::CONCURRENT_TRANSACTIONS)),
-        };
-        self.store(call.now, broker, id, transactional_id, next, Some((call.ticket, result)))
-    }
-
-    /// Adds partitions to a transaction for a client. The request must have been parked: its answer comes by its ticket.
-    pub(crate) fn add_to_transaction(
-        &mut self,
-        call: &Call<'_>,
-        transactional_id: &str,
-        identity: Identity,
-        partitions: &BTreeSet<TopicPartition>,
-    ) {
-        let broker = call.origin.broker;
-        let answer = Some((call.ticket, Ok(identity)));
-        let added = self.add(call.now, broker, transactional_id, identity, partitions, Epochs::Keep, answer);
-        match added {
-            Ok(true) => {}
-            Ok(false) => self.answer_transaction(call.now, call.ticket, Ok(identity)),
-            Err(code) => self.answer_refusal(call, Err(code)),
-        }
-    }
-
-    /// Tells whether the transaction changes by it.
-    #[allow(clippy::too_many_arguments, reason = "who adds what to which, and whom to tell")]
-    fn add(
-        &mut self,
-        now: Duration,
-        broker: i32,
-        transactional_id: &str,
-        identity: Identity,
-        partitions: &BTreeSet<TopicPartition>,
-        epochs: Epochs,
-        answer: Option<(Ticket, Result<Identity, ErrorCode>)>,
-    ) -> Result<bool, ErrorCode> {
-        if transactional_id.is_empty() {
-            return Err(ErrorCode::INVALID_REQUEST);
-        }
-        let (id, transaction) = self.settled(broker, transactional_id)?;
-        match transaction.add(identity, partitions, epochs, self.wall_ms(now))? {
-            Some(next) => self.store(now, broker, id, transactional_id, next, answer).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// What a coordinator that another broker asks does with partitions, without waiting: those that are added now and not yet on
-    /// all in-sync replicas are an error that the asker repeats.
-    ///
-    /// # Errors
-    /// Why these partitions may not be written to.
-    pub(crate) fn join_at_coordinator(
-        &mut self,
-        now: Duration,
-        broker: i32,
-        transactional_id: &str,
-        identity: Identity,
-        partitions: &BTreeSet<TopicPartition>,
-        joining: Joining,
-    ) -> Result<(), ErrorCode> {
-        match joining {
-            Joining::Add => {
-                if self.add(now, broker, transactional_id, identity, partitions, Epochs::Bump, None)? {
-                    self.advance(now, broker, transactional_id);
-                    self.settled(broker, transactional_id)?;
-                }
-                Ok(())
-            }
-            Joining::Verify => {
-                let (_, transaction) = self.settled(broker, transactional_id)?;
-                partitions.iter().try_for_each(|partition| transaction.verify(identity, partition))
-            }
-        }
-    }
-
-    /// The leader of a partition asks the coordinator of a transaction whether it may write for its producer.
-    ///
-    /// # Errors
-    /// What the coordinator says, or that there is none.
-    pub(crate) fn join_transaction(
-        &mut self,
-        now: Duration,
-        leader: i32,
-        transactional_id: &str,
-        identity: Identity,
-        id: PartitionId,
-        joining: Joining,
-    ) -> Result<(), ErrorCode> {
-        let view = self.view(leader);
-        let kept = self.partition_for_key(TRANSACTIONS_TOPIC, transactional_id).and_then(|id| view.partition(id));
-        let coordinator = kept.map(|state| state.leader).filter(|leader| *leader >= 0);
-        let coordinator = coordinator.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-        let topic = view.topic_by_id(id.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let partition = (topic.name.clone(), id.index);
-        if !self.reaches(leader, coordinator) {
-            return Err(ErrorCode::NETWORK_EXCEPTION);
-        }
-        self.join_at_coordinator(now, coordinator, transactional_id, identity, &[partition].into(), joining)
-    }
-
-    /// Commits or aborts for a client. The request must have been parked: its answer comes by its ticket.
-    pub(crate) fn end_transaction(
-        &mut self,
-        call: &Call<'_>,
-        transactional_id: &str,
-        identity: Identity,
-        end: End,
-        epochs: Epochs,
-    ) {
-        match self.try_end(call, transactional_id, identity, end, epochs) {
-            Ok(None) => {}
-            Ok(Some(identity)) => self.answer_transaction(call.now, call.ticket, Ok(identity)),
-            Err(code) => self.answer_refusal(call, Err(code)),
-        }
-    }
-
-    /// The identity, if that is all there is to say.
-    fn try_end(
-        &mut self,
-        call: &Call<'_>,
-        transactional_id: &str,
-        identity: Identity,
-        end: End,
-        epochs: Epochs,
-    ) -> Result<Option<Identity>, ErrorCode> {
-        if transactional_id.is_empty() {
-            return Err(ErrorCode::INVALID_REQUEST);
-        }
-        let broker = call.origin.broker;
-        let (id, transaction) = self.settled(broker, transactional_id)?;
-        let now_ms = self.wall_ms(call.now);
-        let mut new_id = || self.new_producer_id(broker);
-        match transaction.end(identity, end, epochs, now_ms, &mut new_id)? {
-            Ending::Already => Ok(Some(transaction.identity())),
-            Ending::Prepare(next) => {
-                let answer = Some((call.ticket, Ok(next.complete(now_ms).identity())));
-                self.store(call.now, broker, id, transactional_id, next, answer)?;
-                Ok(None)
-            }
-        }
-    }
-
     /// Aborts what is under way, and fences its producer, as when its time is up.
     ///
     /// # Errors
@@ -404,7 +228,7 @@ impl Core {
         id: PartitionId,
         transactional_id: &str,
         next: Transaction,
-        answer: Option<(Ticket, Result<Identity, ErrorCode>)>,
+        answer: Option<(Ticket, Reply)>,
     ) -> Result<(), ErrorCode> {
         let encoded = |error| {
             tracing::error!(%error, transactional_id, "a transaction does not fit into a record");
@@ -423,23 +247,17 @@ impl Core {
         Ok(())
     }
 
-    fn answer_refusal(&mut self, call: &Call<'_>, done: Result<(), ErrorCode>) {
-        if let Err(code) = done {
-            self.answer_transaction(call.now, call.ticket, Err(code));
-        }
-    }
-
-    fn answer_transaction(&mut self, now: Duration, ticket: Ticket, result: Result<Identity, ErrorCode>) {
+    fn answer_transaction(&mut self, now: Duration, ticket: Ticket, reply: Reply) {
         // Nobody waits any more if the connection has gone.
         let Some(Parked { origin, header, wait: Wait::Transaction(waiting), .. }) = self.parked.take(ticket) else {
             return;
         };
         let call = Call { now, origin: &origin, ticket, header: &header };
         let outcome = match waiting {
-            Waiting::InitProducerId => api::init_producer_id::outcome(&call, result),
-            Waiting::AddPartitions(topics) => api::add_partitions_to_txn::outcome(&call, topics, result.err()),
-            Waiting::AddOffsets => api::add_offsets_to_txn::outcome(&call, result.err()),
-            Waiting::EndTxn => api::end_txn::outcome(&call, result),
+            Waiting::InitProducerId => api::init_producer_id::outcome(&call, reply),
+            Waiting::AddPartitions(topics) => api::add_partitions_to_txn::outcome(&call, topics, reply.err()),
+            Waiting::AddOffsets => api::add_offsets_to_txn::outcome(&call, reply.err()),
+            Waiting::EndTxn => api::end_txn::outcome(&call, reply),
         };
         self.resolve(ticket, outcome);
     }

@@ -3,6 +3,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
 
+use milena_protocol::ErrorCode;
 use milena_protocol::api::Request;
 
 use crate::raw::RawConnection;
@@ -27,5 +28,10 @@ pub(super) async fn ask_by_hand(address: &str, api: i16, version: i16, body: &[u
     let answer = connection.frame(Duration::from_secs(20)).await.map_err(|_| ErrorKind::TimedOut)?;
     // Correlation id, tags, throttle time.
     let code = answer.get(4 + 1 + 4..).and_then(|rest| rest.first_chunk());
-    code.map(|code| i16::from_be_bytes(*code)).ok_or_else(|| Error::new(ErrorKind::InvalidData, "a short answer"))
+    match code.map(|code| i16::from_be_bytes(*code)) {
+        None => Err(Error::new(ErrorKind::InvalidData, "a short answer")),
+        // A broker without KRaft does not forward what is for the controller.
+        Some(code) if code == ErrorCode::NOT_CONTROLLER.0 => Err(Error::other("it is not the controller")),
+        Some(code) => Ok(code),
+    }
 }

@@ -10,7 +10,7 @@ use milena_protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use milena_protocol::messages::delete_topics::DeleteTopicsRequest;
-use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
+use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse, TopicPartitions};
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use milena_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponsePartition};
@@ -18,7 +18,7 @@ use milena_protocol::primitives::Uuid;
 use milena_protocol::records::Batches;
 
 use super::raw::{ask, ask_by_hand};
-use super::{Kind, TestCluster};
+use super::{Kind, TestCluster, is_older_than};
 use crate::eventually::eventually;
 
 const METADATA: i16 = 9;
@@ -96,7 +96,7 @@ impl TestCluster {
         let old = self.topic_id(name).await;
         let named =
             DeleteTopicsRequest { topic_names: vec![name.to_owned()], timeout_ms: 20_000, ..Default::default() };
-        let answer = self.ask_any(async |address| ask(address, 4, &named).await).await;
+        let answer = self.ask_controller(4, &named, |answer| answer.responses[0].error_code).await;
         assert_eq!(answer.responses[0].error_code, ErrorCode::NONE, "deleting {name}");
         eventually(&format!("no broker to know {name}"), async || {
             for address in self.speaking() {
@@ -116,9 +116,16 @@ impl TestCluster {
         let name = topic.name.clone();
         let partitions = topic.num_partitions.max(topic.assignments.len() as i32);
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 20_000, validate_only: false };
-        let answer = self.ask_any(async |address| ask(address, CREATE_TOPICS, &request).await).await;
-        let topic = &answer.topics[0];
-        assert_eq!(topic.error_code, ErrorCode::NONE, "creating {name}: {:?}", topic.error_message);
+        eventually(&format!("the creation of {name}"), async || {
+            let answer = self.ask_controller(CREATE_TOPICS, &request, |answer| answer.topics[0].error_code).await;
+            let topic = &answer.topics[0];
+            if topic.error_code == ErrorCode::TOPIC_ALREADY_EXISTS && is_older_than((3, 3)) {
+                return None; // ZooKeeper still has the name when brokers have forgotten the topic.
+            }
+            assert_eq!(topic.error_code, ErrorCode::NONE, "creating {name}: {:?}", topic.error_message);
+            Some(())
+        })
+        .await;
         eventually(&format!("every broker to know the leaders of {name}"), async || {
             for address in self.speaking() {
                 let known = partitions_of(&address, &name).await.unwrap_or_default();
@@ -186,16 +193,18 @@ impl TestCluster {
     pub async fn elect(&self, topic: &str, partition: i32, next: i32) {
         match &self.kind {
             Kind::Mock(cluster) => cluster.partition(topic, partition).elect(next),
-            Kind::Real(_) => {
-                self.put_first(topic, partition, next).await;
-                self.elect_leader(topic, partition, Election::Preferred).await;
-            }
+            Kind::Real(_) => self.put_first(topic, partition, next).await,
         }
+        let is_real = self.is_real();
         eventually(&format!("every broker to know that {topic}-{partition} is led by {next}"), async || {
             for address in self.speaking() {
                 let known = partitions_of(&address, topic).await.ok()?;
                 let leader = known.iter().find(|known| known.partition_index == partition)?.leader_id;
                 if leader != next {
+                    if is_real {
+                        // With ZooKeeper the replicas' new order takes a while.
+                        self.elect_leader(topic, partition, Election::Preferred).await;
+                    }
                     return None;
                 }
             }
@@ -212,13 +221,15 @@ impl TestCluster {
             topic_partitions: Some(vec![partitions]),
             timeout_ms: 20_000,
         };
-        let answer = self.ask_any(async |address| ask(address, 2, &request).await).await;
+        let of_partition =
+            |answer: &ElectLeadersResponse| answer.replica_election_results[0].partition_result[0].error_code;
+        let answer = self.ask_controller(2, &request, of_partition).await;
         assert_eq!(answer.error_code, ErrorCode::NONE, "elect a leader of {topic}-{partition}");
-        answer.replica_election_results[0].partition_result[0].error_code
+        of_partition(&answer)
     }
 
     /// Waits until the leader of a partition says so itself, which may be a while after the others have heard of it.
-    async fn until_led(&self, topic: &str, partition: i32) {
+    pub async fn until_led(&self, topic: &str, partition: i32) {
         self.offset_at(topic, partition, -1).await;
     }
 
@@ -335,6 +346,21 @@ impl TestCluster {
     pub(crate) fn address(&self, broker: i32) -> Option<String> {
         let index = usize::try_from(broker).ok()?.checked_sub(1)?;
         self.bootstrap().split(',').nth(index).map(str::to_owned)
+    }
+
+    /// The answer of the controller, to which brokers with ZooKeeper do not forward a request.
+    pub(crate) async fn ask_controller<R: Request>(
+        &self,
+        version: i16,
+        request: &R,
+        code: impl Fn(&R::Response) -> ErrorCode,
+    ) -> R::Response {
+        self.ask_any(async |address| {
+            let answer = ask(address, version, request).await?;
+            let refused = code(&answer) == ErrorCode::NOT_CONTROLLER;
+            if refused { Err(io::Error::other("it is not the controller")) } else { Ok(answer) }
+        })
+        .await
     }
 
     /// The answer of the first broker that gives one.

@@ -11,6 +11,9 @@ use super::{Error, write_file};
 /// Kafka names no logging back end among its dependencies; this one reads `log4j2.yaml`.
 const LOGGING: (&str, &str) = ("log4j-slf4j-impl", "2.25.5");
 
+/// Older ones do not come up on Java 17.
+const OLDEST: (u32, u32) = (2, 8);
+
 /// `kafka/` in Cargo's target folder: the jars of each version, and the scratch folders of running clusters.
 pub(super) fn folder() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -24,7 +27,7 @@ pub(super) fn fetch(version: &str) -> Result<PathBuf, Error> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
 
-    check_version(version)?;
+    numbers(version)?;
     require("java", "-version", "default-jdk-headless")?;
     let ready = folder().join(version);
     if !ready.join("libs").is_dir() {
@@ -34,13 +37,14 @@ pub(super) fn fetch(version: &str) -> Result<PathBuf, Error> {
     Ok(ready.join("libs"))
 }
 
-/// KRaft with the settings used here needs 3.3; the version also becomes part of a path and of an XML file.
-fn check_version(version: &str) -> Result<(), Error> {
+/// The version as numbers; it also becomes part of a path and of an XML file.
+pub(super) fn numbers(version: &str) -> Result<[u32; 3], Error> {
     let numbers: Option<Vec<u32>> = version.split('.').map(|number| number.parse().ok()).collect();
     match numbers.as_deref() {
-        Some([major, minor, _]) if (*major, *minor) >= (3, 3) => Ok(()),
+        Some(&[major, minor, patch]) if (major, minor) >= OLDEST => Ok([major, minor, patch]),
         Some([_, _, _]) => {
-            Err(format!("Kafka {version} needs ZooKeeper: set MILENA_TEST_KAFKA to 3.3.0 or newer").into())
+            Err(format!("Kafka {version} is too old: set MILENA_TEST_KAFKA to {}.{}.0 or newer", OLDEST.0, OLDEST.1)
+                .into())
         }
         _ => Err(format!("MILENA_TEST_KAFKA={version} is not a version such as 4.4.0").into()),
     }
@@ -103,14 +107,15 @@ fn copy_dependencies(version: &str, partial: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_version;
+    use super::numbers;
 
     #[test]
-    fn a_version_is_three_numbers_from_3_3_on() {
-        assert!(check_version("4.4.0").is_ok() && check_version("3.9.1").is_ok());
-        assert!(check_version("2.8.2").unwrap_err().to_string().contains("ZooKeeper"));
+    fn a_version_is_three_numbers_from_2_8_on() {
+        assert_eq!(numbers("4.4.0").unwrap(), [4, 4, 0]);
+        assert_eq!(numbers("2.8.2").unwrap(), [2, 8, 2]);
+        assert!(numbers("2.7.2").unwrap_err().to_string().contains("too old"));
         for bad in ["", "4.4", "latest", "../../etc", "4.4.0</version>"] {
-            assert!(check_version(bad).unwrap_err().to_string().contains("is not a version"), "{bad}");
+            assert!(numbers(bad).unwrap_err().to_string().contains("is not a version"), "{bad}");
         }
     }
 }

@@ -3,25 +3,25 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Error, probe, shell, until, write_file};
 
-/// `sh -c` script of the guardian, with the folder of the broker and the JVM's command line as arguments.
+/// `sh -c` script of the guardian, with a folder and the JVM's command line as arguments, and what to run in `$MAIN`.
 ///
-/// It formats the data folder on the first start, starts the JVM and tells its process id on standard output. The
+/// With a `$CLUSTER_ID` it formats the data folder on the first start, starts the JVM and tells its process id on standard output. The
 /// watcher kills the JVM when standard input closes; that is when the test process drops its end or dies. When the JVM
 /// is gone the watcher is ended first, so that nobody is killed under a process id that has been given away again.
 const GUARDIAN: &str = r#"
     exec 3<&0
     cd "$1" && shift || exit
     exec 2>>broker.log                   # where the shell says "Killed"
-    if [ ! -e data ]; then
+    if [ -n "$CLUSTER_ID" ] && [ ! -e data ]; then
         "$@" kafka.tools.StorageTool format -t "$CLUSTER_ID" -c broker.properties </dev/null >&2 || exit
     fi
-    "$@" kafka.Kafka broker.properties </dev/null >&2 3<&- &
+    "$@" $MAIN </dev/null >&2 3<&- &
     jvm=$!
     (cat <&3 >/dev/null; kill -9 $jvm) >/dev/null &
     watcher=$!
@@ -31,7 +31,9 @@ const GUARDIAN: &str = r#"
     kill $watcher
     exit $status"#;
 
-const LOGGING: &str = r#"Configuration:
+const LOGGING: (&str, &str) = (
+    "log4j2.yaml",
+    r#"Configuration:
   Appenders:
     Console:
       name: log
@@ -42,7 +44,46 @@ const LOGGING: &str = r#"Configuration:
       level: ${env:MILENA_TEST_KAFKA_LOG:-WARN}
       AppenderRef:
         ref: log
-"#;
+"#,
+);
+
+/// The command that runs a class of Kafka or ZooKeeper in a folder under a guardian, which its standard input keeps alive.
+fn guarded(folder: &Path, libs: &Path, main: &str) -> Command {
+    let mut command = shell(GUARDIAN);
+    command.arg(folder).args(["java", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(["-Xshare:auto", "-XX:-UsePerfData", "-Dlog4j2.configurationFile=log4j2.yaml"]);
+    command.arg("-cp").arg(libs.join("*")).env("MAIN", main);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// The ZooKeeper that brokers before KRaft keep their metadata in.
+#[derive(Debug)]
+pub(super) struct ZooKeeper(Child);
+
+impl ZooKeeper {
+    /// Starts it and does not wait: brokers try again until it serves.
+    pub(super) fn start(folder: &Path, libs: &Path, port: u16) -> Result<Self, Error> {
+        // Sessions are between 2 and 20 ticks long.
+        let properties = format!(
+            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime=500\nmaxClientCnxns=0\n\
+             admin.enableServer=false\n",
+            folder.join("data").display()
+        );
+        write_file(&folder.join("zookeeper.properties"), &properties)?;
+        write_file(&folder.join(LOGGING.0), LOGGING.1)?;
+        let main = "org.apache.zookeeper.server.quorum.QuorumPeerMain zookeeper.properties";
+        Ok(Self(guarded(folder, libs, main).env("CLUSTER_ID", "").spawn()?))
+    }
+
+    /// Kills it and waits for its end.
+    pub(super) fn end(&mut self) {
+        drop(self.0.stdin.take());
+        if let Err(error) = self.0.wait() {
+            eprintln!("waiting for the end of ZooKeeper: {error}");
+        }
+    }
+}
 
 /// What the `kill` command can tell a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +111,8 @@ pub(super) struct Broker {
     port: u16,
     folder: PathBuf,
     libs: PathBuf,
-    cluster_id: String,
+    /// None with ZooKeeper, which makes one up itself.
+    cluster_id: Option<String>,
     state: State,
 }
 
@@ -93,13 +135,13 @@ impl Broker {
         port: u16,
         folder: PathBuf,
         libs: PathBuf,
-        cluster_id: &str,
+        cluster_id: Option<&str>,
         properties: &[(String, String)],
     ) -> Result<Self, Error> {
         let lines: String = properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         write_file(&folder.join("broker.properties"), &lines)?;
-        write_file(&folder.join("log4j2.yaml"), LOGGING)?;
-        Ok(Self { id, port, folder, libs, cluster_id: cluster_id.to_owned(), state: State::Down })
+        write_file(&folder.join(LOGGING.0), LOGGING.1)?;
+        Ok(Self { id, port, folder, libs, cluster_id: cluster_id.map(str::to_owned), state: State::Down })
     }
 
     pub(super) fn address(&self) -> String {
@@ -122,11 +164,9 @@ impl Broker {
         if !matches!(self.state, State::Down) {
             return Ok(());
         }
-        let mut command = shell(GUARDIAN);
-        command.arg(&self.folder).args(["java", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        command.args(["-Xshare:auto", "-XX:-UsePerfData", "-Dlog4j2.configurationFile=log4j2.yaml"]);
-        command.arg("-cp").arg(self.libs.join("*")).env("CLUSTER_ID", &self.cluster_id);
-        let guardian = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let guardian = guarded(&self.folder, &self.libs, "kafka.Kafka broker.properties")
+            .env("CLUSTER_ID", self.cluster_id.as_deref().unwrap_or_default())
+            .spawn()?;
         self.state = State::Running { guardian, jvm: 0 };
         Ok(())
     }

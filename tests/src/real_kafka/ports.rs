@@ -60,6 +60,23 @@ impl Ports {
         self.clients[id as usize - 1]
     }
 
+    pub(super) fn zookeeper(&self) -> u16 {
+        self.controllers[0]
+    }
+
+    /// The properties of one broker that keeps its metadata in ZooKeeper.
+    pub(super) fn properties_with_zookeeper(&self, id: i32, data: &Path) -> Vec<(String, String)> {
+        with_shared([
+            ("broker.id", id.to_string()),
+            ("zookeeper.connect", format!("127.0.0.1:{}", self.zookeeper())),
+            ("zookeeper.session.timeout.ms", "1500".to_owned()),
+            ("zookeeper.connection.timeout.ms", "60000".to_owned()),
+            ("listeners", format!("PLAINTEXT://127.0.0.1:{}", self.client(id))),
+            ("log.dirs", data.display().to_string()),
+            ("broker.rack", format!("r{id}")),
+        ])
+    }
+
     /// The properties of one broker, which is a controller too, so that the quorum survives one kill.
     pub(super) fn properties(&self, id: i32, data: &Path) -> Vec<(String, String)> {
         let voters: Vec<_> = (1..=3).map(|id| format!("{id}@127.0.0.1:{}", self.controllers[id - 1])).collect();
@@ -68,7 +85,7 @@ impl Ports {
             self.client(id),
             self.controllers[id as usize - 1]
         );
-        let own = [
+        with_shared([
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", id.to_string()),
             ("controller.quorum.voters", voters.join(",")),
@@ -76,12 +93,13 @@ impl Ports {
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("log.dirs", data.display().to_string()),
             ("broker.rack", format!("r{id}")),
-        ];
-        own.into_iter()
-            .chain(SHARED.iter().map(|(n, v)| (*n, (*v).to_owned())))
-            .map(|(n, v)| (n.to_owned(), v))
-            .collect()
+        ])
     }
+}
+
+fn with_shared(own: [(&str, String); 7]) -> Vec<(String, String)> {
+    let shared = SHARED.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    own.into_iter().chain(shared).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The same on every broker: small internal topics, quick groups, old records and transactions looked for at once, and failures

@@ -27,8 +27,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use milena::{Client, Consumer, ConsumerRecord, Producer, Record, Result};
-use milena_tests::cluster::{Logged, TestCluster};
+use milena::{Client, Consumer, ConsumerRecord, ErrorCode, Producer, Record, Result};
+use milena_tests::cluster::{Logged, TestCluster, is_older_than};
 use milena_tests::eventually::eventually;
 
 /// What closing gets.
@@ -46,6 +46,17 @@ async fn producer(cluster: &TestCluster) -> Producer {
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(60), future).await;
     waited.unwrap_or_else(|_| panic!("waited 60 s in vain for {what}"))
+}
+
+/// Deletes a topic, and creates another one of its name.
+async fn create_anew(client: &Client, topic: &str, partitions: i32) -> Result<()> {
+    client.delete_topic(topic).await?;
+    eventually("the name to be free", async || match client.create_topic(topic, partitions, 3).await {
+        // ZooKeeper still has the name when brokers have forgotten the topic.
+        Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) && is_older_than((3, 3)) => None,
+        created => Some(created),
+    })
+    .await
 }
 
 /// Polls a future once, without anybody to be woken.

@@ -1,6 +1,7 @@
 //! Transactions: what their coordinator answers. What partitions and groups make of them is in `contents`.
 
 pub mod contents;
+pub mod versions;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;

@@ -12,5 +12,6 @@ mod groups;
 mod members;
 mod producer_regressions;
 mod reading;
+mod script;
 mod trouble;
 mod world;

@@ -11,7 +11,7 @@ use milena_tests::eventually::eventually;
 use milena_tests::proxy::Proxy;
 
 use super::{Group, Reading, Told, until_read};
-use crate::{GENEROUS, read, soon};
+use crate::{GENEROUS, create_anew, read, soon};
 
 async fn through(proxy: &Proxy, group: &Group) -> Result<Client> {
     Client::builder().bootstrap(group.cluster.bootstrap().split(',')).connector(proxy.connector()).connect().await
@@ -227,8 +227,7 @@ async fn a_topic_created_anew_with_more_partitions_is_divided_anew() -> Result<(
         [&first, &second].into_iter().flat_map(Reading::seen).filter(|(_, seen)| seen.last() == Some(&offset)).count()
     };
     eventually("the old topic", async || (read(4) >= 2).then_some(())).await;
-    group.client.delete_topic(&group.topic).await?;
-    group.client.create_topic(&group.topic, 5, 3).await?;
+    create_anew(&group.client, &group.topic, 5).await?;
     group.partitions = 5;
     group.until_shared(&[&first.control, &second.control], &[2, 3]).await;
     group.write(2).await;
