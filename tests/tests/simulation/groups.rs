@@ -27,7 +27,7 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
         |number: usize| Manner { policy, strategy, hold, instance: are_static.then(|| format!("instance-{number}")) };
     let mut members = Vec::new();
     let mut next = 0;
-    let mut trouble = troubled.then(Trouble::default);
+    let mut trouble = troubled.then(Trouble::of_groups);
     // The one member that stands still for a while.
     let stop_at = 50 + world.random.below(200) as usize;
     let go_on_at = stop_at + 1 + world.random.below(300) as usize;

@@ -15,5 +15,7 @@ mod process;
 mod producer_regressions;
 mod reading;
 mod script;
+mod storms;
 mod trouble;
 mod world;
+mod zombies;

@@ -41,6 +41,14 @@ pub(crate) struct LeaseLog {
     pub(crate) offsets: Vec<i64>,
 }
 
+/// What was read of a partition by anyone.
+#[derive(Default)]
+struct Read {
+    offsets: BTreeSet<i64>,
+    /// All before this were.
+    prefix: i64,
+}
+
 /// What all members have read, lease after lease.
 #[derive(Clone)]
 pub(crate) struct Log {
@@ -52,17 +60,14 @@ pub(crate) struct Log {
     stopped: Arc<Mutex<BTreeSet<usize>>>,
     /// What was taken, from whom, and not heard of yet.
     taken: Arc<Mutex<BTreeSet<(i32, usize)>>>,
+    read: Arc<Mutex<BTreeMap<i32, Read>>>,
 }
 
 impl Log {
     pub(crate) fn new(world: &World) -> Self {
-        Self {
-            cluster: world.cluster.clone(),
-            leases: Arc::default(),
-            owners: Arc::default(),
-            stopped: Arc::default(),
-            taken: Arc::default(),
-        }
+        let (cluster, leases) = (world.cluster.clone(), Arc::default());
+        let (stopped, taken) = (Arc::default(), Arc::default());
+        Self { cluster, leases, owners: Arc::default(), stopped, taken, read: Arc::default() }
     }
 
     fn begin(&self, member: usize, partition: i32) {
@@ -87,6 +92,11 @@ impl Log {
         assert_eq!(owner, Some(member), "partition {partition} is taken from member {member}");
     }
 
+    /// Whether everything before what the group has committed was read.
+    pub(crate) fn covers(&self, partition: i32, committed: i64) -> bool {
+        self.read.lock().unwrap().get(&partition).map_or(0, |read| read.prefix) >= committed
+    }
+
     fn bury(&self, member: usize) {
         self.owners.lock().unwrap().retain(|_, owner| *owner != member);
         self.taken.lock().unwrap().retain(|(_, owner)| *owner != member);
@@ -101,13 +111,17 @@ impl Log {
         let lease = leases.iter_mut().rev().find(|lease| lease.member == member && lease.partition == partition);
         let lease = lease.unwrap_or_else(|| panic!("member {member} reads partition {partition} without a lease"));
         lease.offsets.push(offset);
+        let mut read = self.read.lock().unwrap();
+        let read = read.entry(partition).or_default();
+        read.offsets.insert(offset);
+        while read.offsets.contains(&read.prefix) {
+            read.prefix += 1;
+        }
     }
 
     /// How many different records of a partition were read.
     pub(crate) fn read(&self, partition: i32) -> usize {
-        let leases = self.leases.lock().unwrap();
-        let offsets = leases.iter().filter(|lease| lease.partition == partition).flat_map(|lease| &lease.offsets);
-        offsets.collect::<std::collections::BTreeSet<_>>().len()
+        self.read.lock().unwrap().get(&partition).map_or(0, |read| read.offsets.len())
     }
 
     /// Whether every lease began where the group had committed and read on without a gap; and how many records were read more
