@@ -13,5 +13,7 @@ mod members;
 mod producer_regressions;
 mod reading;
 mod script;
+mod storms;
 mod trouble;
 mod world;
+mod zombies;
