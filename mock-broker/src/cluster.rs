@@ -228,7 +228,7 @@ impl MockCluster {
 
     /// Looks at the cluster's state as it is now.
     pub fn with<R>(&self, look: impl FnOnce(&Snapshot<'_>) -> R) -> R {
-        look(&self.shared().lock().snapshot())
+        self.shared().look(|state| look(&state.snapshot()))
     }
 
     /// Closes all listeners and connections and waits until every task of the cluster has ended. What it holds can still be

@@ -72,8 +72,8 @@ impl Connection {
     }
 }
 
-/// The state of a [`MockCluster`](crate::MockCluster) while a closure looks at it: nothing changes meanwhile. Do not call the
-/// cluster's other methods from the closure: they wait for its end.
+/// The state of a [`MockCluster`](crate::MockCluster) while a closure looks at it: nothing changes meanwhile. The
+/// cluster's other methods panic when they are called from the closure, as they would wait for its end.
 pub struct Snapshot<'a> {
     pub(crate) core: &'a Core,
     pub(crate) requests: &'a BTreeMap<ApiKey, u64>,
@@ -84,6 +84,16 @@ impl Snapshot<'_> {
     /// The offset that a group has committed for a partition: that of the next record to read. None if there is none.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
         self.core.committed(group, topic, partition)
+    }
+
+    /// All offsets that a group has committed: topic, partition, and the offset of the next record to read, in this order.
+    pub fn committed_offsets(&self, group: &str) -> Vec<(String, i32, i64)> {
+        self.core.committed_offsets(group)
+    }
+
+    /// The id of the broker that coordinates a group. None if there is none: nobody has asked for one, or it is down.
+    pub fn group_coordinator(&self, group: &str) -> Option<i32> {
+        Some(self.core.coordinator(group)).filter(|id| *id >= 0)
     }
 
     /// What a consumer group is doing; [`GroupState::Dead`] if it does not exist.
@@ -147,6 +157,11 @@ impl Snapshot<'_> {
     /// The values of all [`records`](Self::records); null values are left out.
     pub fn values(&self, topic: &str, partition: i32) -> Vec<Bytes> {
         self.records(topic, partition).into_iter().filter_map(|record| record.value).collect()
+    }
+
+    /// The records that consumers with `isolation.level=read_committed` get, in order; empty if there is no such partition.
+    pub fn committed_records(&self, topic: &str, partition: i32) -> Vec<LogRecord> {
+        self.core.committed_records(topic, partition).unwrap_or_default()
     }
 
     /// What the leader remembers of idempotent producers, by their ids; empty if there is no such partition.

@@ -126,3 +126,6 @@ pub struct Owned<'a> {
     /// What the leader's assignor sent with them; see [`Assignments::user_data`].
     pub user_data: &'a [u8],
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,16 @@ impl GroupControl {
         self.cluster.with(|state| state.committed(&self.id, topic, partition))
     }
 
+    /// All offsets that the group has committed: topic, partition, and the offset of the next record to read, in this order.
+    pub fn committed_offsets(&self) -> Vec<(String, i32, i64)> {
+        self.cluster.with(|state| state.committed_offsets(&self.id))
+    }
+
+    /// The id of the broker that coordinates the group. None if there is none: nobody has asked for one, or it is down.
+    pub fn coordinator(&self) -> Option<i32> {
+        self.cluster.with(|state| state.group_coordinator(&self.id))
+    }
+
     /// Makes all members join again, as when one of them had asked for it. Nothing happens if there are none, or if they are at
     /// it.
     ///

@@ -242,6 +242,11 @@ impl Log {
         }
     }
 
+    /// Forgets the epochs that begin at `end` or beyond. A leader that was replaced before it wrote anything has such a one.
+    pub(crate) fn truncate_epochs(&mut self, end: i64) {
+        self.epochs.retain(|start| start.offset < end);
+    }
+
     /// Removes every batch that reaches beyond `end`.
     pub(crate) fn truncate(&mut self, end: i64) {
         let kept = self.index_of(end);
@@ -252,8 +257,7 @@ impl Log {
         self.end_position = self.position_of(end);
         self.entries.truncate(kept);
         self.truncate_segments();
-        let end = self.end;
-        self.epochs.retain(|start| start.offset < end);
+        self.truncate_epochs(self.end);
         self.transactions = TransactionIndex::default();
         for entry in &self.entries {
             self.transactions.append(&entry.batch, 0);

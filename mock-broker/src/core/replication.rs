@@ -79,6 +79,7 @@ impl Core {
         if common_end < target.log.end() {
             target.truncate(common_end);
         }
+        target.log.truncate_epochs(common_end);
         for batch in missing {
             target.append(batch);
         }

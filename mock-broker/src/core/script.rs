@@ -183,6 +183,13 @@ impl Core {
         offsets.get(group, topic, partition).map(|committed| committed.offset)
     }
 
+    /// All offsets that the group has committed, as its coordinator knows them: topic, partition, offset.
+    pub(crate) fn committed_offsets(&self, group: &str) -> Vec<(String, i32, i64)> {
+        let offsets = self.offsets_at(self.coordinator(group), group).ok();
+        let offsets = offsets.and_then(|(_, offsets)| offsets.of_group(group)).into_iter().flatten();
+        offsets.map(|((topic, partition), committed)| (topic.clone(), *partition, committed.offset)).collect()
+    }
+
     /// -1 while there is none.
     pub(crate) fn coordinator(&self, group: &str) -> i32 {
         let id = self.partition_for_key(OFFSETS_TOPIC, group);

@@ -1,6 +1,7 @@
 //! The mock cluster from outside: raw frames over sockets and pipes, faults, the program.
 
 mod actions;
+mod assertions;
 mod binary;
 mod connections;
 mod controls;

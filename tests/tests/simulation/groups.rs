@@ -25,7 +25,7 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
     let hold = Duration::from_millis(1 + world.random.below(2000));
     let mut members = Vec::new();
     let mut next = 0;
-    let mut trouble = troubled.then(Trouble::default);
+    let mut trouble = troubled.then(Trouble::of_groups);
     let (crash_at, victim) = (100 + world.random.below(200) as usize, 1 + world.random.below(3) as i32);
     let death_at = 100 + world.random.below(400) as usize;
     for number in 0..RECORDS {

@@ -12,5 +12,8 @@ mod groups;
 mod members;
 mod producer_regressions;
 mod reading;
+mod script;
+mod storms;
 mod trouble;
 mod world;
+mod zombies;

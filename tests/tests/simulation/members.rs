@@ -1,6 +1,6 @@
 //! Members of a group that note what they read, and can die; and what must be true of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +43,14 @@ pub(crate) struct LeaseLog {
     pub(crate) offsets: Vec<i64>,
 }
 
+/// What was read of a partition by anyone.
+#[derive(Default)]
+struct Read {
+    offsets: BTreeSet<i64>,
+    /// All before this were.
+    prefix: i64,
+}
+
 /// What all members have read, lease after lease.
 #[derive(Clone)]
 pub(crate) struct Log {
@@ -50,11 +58,13 @@ pub(crate) struct Log {
     leases: Arc<Mutex<Vec<LeaseLog>>>,
     /// Who has each partition, from `assigned` until `revoked` or `lost` was called.
     owners: Arc<Mutex<BTreeMap<i32, usize>>>,
+    read: Arc<Mutex<BTreeMap<i32, Read>>>,
 }
 
 impl Log {
     pub(crate) fn new(world: &World) -> Self {
-        Self { cluster: world.cluster.clone(), leases: Arc::default(), owners: Arc::default() }
+        let (cluster, leases) = (world.cluster.clone(), Arc::default());
+        Self { cluster, leases, owners: Arc::default(), read: Arc::default() }
     }
 
     fn begin(&self, member: usize, partition: i32) {
@@ -69,6 +79,11 @@ impl Log {
         assert_eq!(owner, Some(member), "partition {partition} is taken from member {member}");
     }
 
+    /// Whether everything before what the group has committed was read.
+    pub(crate) fn covers(&self, partition: i32, committed: i64) -> bool {
+        self.read.lock().unwrap().get(&partition).map_or(0, |read| read.prefix) >= committed
+    }
+
     fn bury(&self, member: usize) {
         self.owners.lock().unwrap().retain(|_, owner| *owner != member);
     }
@@ -80,13 +95,17 @@ impl Log {
         let lease = leases.iter_mut().rev().find(|lease| lease.member == member && lease.partition == partition);
         let lease = lease.unwrap_or_else(|| panic!("member {member} reads partition {partition} without a lease"));
         lease.offsets.push(offset);
+        let mut read = self.read.lock().unwrap();
+        let read = read.entry(partition).or_default();
+        read.offsets.insert(offset);
+        while read.offsets.contains(&read.prefix) {
+            read.prefix += 1;
+        }
     }
 
     /// How many different records of a partition were read.
     pub(crate) fn read(&self, partition: i32) -> usize {
-        let leases = self.leases.lock().unwrap();
-        let offsets = leases.iter().filter(|lease| lease.partition == partition).flat_map(|lease| &lease.offsets);
-        offsets.collect::<std::collections::BTreeSet<_>>().len()
+        self.read.lock().unwrap().get(&partition).map_or(0, |read| read.offsets.len())
     }
 
     /// Whether every lease began where the group had committed and read on without a gap; and how many records were read more
@@ -144,14 +163,30 @@ impl Member {
         world: &mut World,
         log: &Log,
         number: usize,
+        manner: (CommitPolicy, &str),
+        hold: Duration,
+    ) -> Self {
+        Self::join_as(world, log, number, manner, hold, None).await
+    }
+
+    /// `instance`: its `group.instance.id`.
+    pub(crate) async fn join_as(
+        world: &mut World,
+        log: &Log,
+        number: usize,
         (policy, strategy): (CommitPolicy, &str),
         hold: Duration,
+        instance: Option<&str>,
     ) -> Self {
         let runtime = Mortal::default();
         let client = world.client_on(runtime.clone()).await;
         let builder = client.consumer(GROUP).subscribe(["orders"]).commit_policy(policy);
         let builder = builder.assignors([strategy]).session_timeout(SESSION).heartbeat_interval(Duration::from_secs(1));
         let builder = builder.auto_commit_interval(Duration::from_millis(500));
+        let builder = match instance {
+            Some(instance) => builder.group_instance_id(instance),
+            None => builder,
+        };
         let noting = Noting { log: log.clone(), member: number };
         let mut consumer = builder.on_rebalance(noting).build().await.unwrap();
         let control = consumer.control().clone();

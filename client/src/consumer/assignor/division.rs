@@ -160,7 +160,7 @@ pub(crate) fn by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<(String, Ve
 
 /// Whether every partition goes to exactly one member, which is subscribed to it. Where members keep what they own until they see
 /// that they did not get it, a partition that is owned may go to nobody.
-fn check(
+pub(super) fn check(
     assignments: &Assignments,
     members: &[Member<'_>],
     topics: &Topics,
@@ -205,7 +205,7 @@ fn check(
 
 /// Whether no partition goes to a member while another owns it, as far as the members' words go. Of two that both say so, the one
 /// of the later generation is right.
-fn check_moves(assignments: &Assignments, members: &[Member<'_>]) -> Result<(), String> {
+pub(super) fn check_moves(assignments: &Assignments, members: &[Member<'_>]) -> Result<(), String> {
     let mut owners: BTreeMap<&TopicPartition, Vec<&Member<'_>>> = BTreeMap::new();
     for member in members {
         member.owned.iter().for_each(|partition| owners.entry(partition).or_default().push(member));

@@ -70,6 +70,11 @@ impl Topics {
         racks.map_or(&[], Vec::as_slice)
     }
 
+    /// The racks of the replicas of each partition of a topic.
+    pub(super) fn replicas(&self, topic: &str) -> &[Vec<Arc<str>>] {
+        self.0.get(topic).map_or(&[], Vec::as_slice)
+    }
+
     /// Every partition of every topic, in ascending order.
     pub(crate) fn all_partitions(&self) -> impl Iterator<Item = TopicPartition> {
         self.0.iter().flat_map(|(name, partitions)| {

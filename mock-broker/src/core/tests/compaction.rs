@@ -72,6 +72,9 @@ fn the_last_record_of_each_key_stays_at_its_offset_and_the_active_segment_is_lef
         (header.base_offset, header.last_offset(), header.record_count)
     };
     assert_eq!(batches.iter().map(shape).collect::<Vec<_>>(), [(0, 1, 1), (2, 3, 2), (4, 5, 2)]);
+    let (before, follower) = (rig.left(), 1 + rig.leader() % 3);
+    rig.act(|core, now| core.elect(now, "t", 0, follower)).unwrap();
+    assert_eq!(rig.left(), before, "each replica does so for itself");
 }
 
 #[test]

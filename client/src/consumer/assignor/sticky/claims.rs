@@ -26,7 +26,7 @@ pub(super) fn owners(
     counts: &[usize],
     subscribers: &[Vec<usize>],
     claims: &[Claim<'_>],
-) -> Vec<Vec<Option<usize>>> {
+) -> (Vec<Vec<Option<usize>>>, bool) {
     let mut latest: Vec<Vec<Option<Latest>>> = counts.iter().map(|count| vec![None; *count]).collect();
     for (member, Claim { partitions, generation }) in claims.iter().enumerate() {
         for partition in *partitions {
@@ -40,8 +40,14 @@ pub(super) fn owners(
             }
         }
     }
-    let subscribed = |topic: usize, member: &usize| subscribers[topic].binary_search(member).is_ok();
-    let owner = |topic, entry: Option<Latest>| entry?.owner.filter(|member| subscribed(topic, member));
+    let mut revoked = false;
+    let mut owner = |topic: usize, entry: Option<Latest>| {
+        let owner = entry?.owner?;
+        let subscribed = subscribers[topic].binary_search(&owner).is_ok();
+        revoked |= !subscribed;
+        subscribed.then_some(owner)
+    };
     let topics = latest.into_iter().enumerate();
-    topics.map(|(topic, all)| all.into_iter().map(|entry| owner(topic, entry)).collect()).collect()
+    let owners = topics.map(|(topic, all)| all.into_iter().map(|entry| owner(topic, entry)).collect()).collect();
+    (owners, revoked)
 }
