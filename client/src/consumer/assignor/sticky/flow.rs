@@ -62,8 +62,12 @@ impl<'a> Flow<'a> {
         let squares = |loads: &[usize]| loads.iter().map(|load| load * load).sum::<usize>();
         if let Some(loads) = &targets.without_moves {
             self.reach(loads);
-            if self.settle().is_none() && squares(&self.loads) <= squares(&targets.loads) {
+            if self.settle().is_none() && (targets.settled || squares(&self.loads) <= squares(&targets.loads)) {
                 return;
+            }
+            let owned: Vec<usize> = self.group.cells.iter().map(|cell| cell.owned).collect();
+            if targets.settled && uneven(self.group, loads, &owned).is_none() {
+                return self.group.set_counts(&owned);
             }
         }
         self.reach(&targets.loads);
@@ -88,10 +92,12 @@ impl<'a> Flow<'a> {
         let mut tried = BTreeSet::new();
         loop {
             while self.effort < PATIENCE && self.even_out() {}
-            let (from, to) = self.uneven()?;
+            let counts: Vec<usize> = self.group.cells.iter().map(|cell| cell.count).collect();
+            let (from, to) = uneven(self.group, &self.loads, &counts)?;
             // As even, but with others having more, may do.
             let (most, least) = (self.loads[from], self.loads[to]);
-            let changed = tried.insert((from, to))
+            let changed = self.effort < PATIENCE
+                && tried.insert((from, to))
                 && (self.between(|m, load| (usize::from(load == least + 1), usize::from(m == to)), FREE)
                     || self.between(|m, load| (usize::from(m == from), usize::from(load + 1 == most)), FREE));
             if !changed {
@@ -124,17 +130,6 @@ impl<'a> Flow<'a> {
             changed |= self.between(|_, load| (usize::from(load == level), usize::from(load == middle)), -1);
         }
         changed
-    }
-
-    /// A member, and one with at least two partitions less that may have one of its.
-    fn uneven(&self) -> Option<(usize, usize)> {
-        self.group.kinds.iter().find_map(|kind| {
-            let cells = &self.group.cells[kind.cells.clone()];
-            let from =
-                cells.iter().filter(|cell| cell.count > 0).map(|cell| cell.member).max_by_key(|m| self.loads[*m])?;
-            let to = cells.iter().map(|cell| cell.member).min_by_key(|member| self.loads[*member])?;
-            (self.loads[from] > self.loads[to] + 1).then_some((from, to))
-        })
     }
 
     /// Routes from some members to others, as many as `ends` says of each member and its load.
@@ -292,6 +287,16 @@ impl<'a> Flow<'a> {
             }
         }
     }
+}
+
+/// A member, and one with at least two partitions less that may have one of its.
+fn uneven(group: &Group, loads: &[usize], counts: &[usize]) -> Option<(usize, usize)> {
+    group.kinds.iter().find_map(|kind| {
+        let members = || kind.cells.clone().map(|cell| (group.cells[cell].member, counts[cell]));
+        let (from, _) = members().filter(|(_, count)| *count > 0).max_by_key(|(member, _)| loads[*member])?;
+        let (to, _) = members().min_by_key(|(member, _)| loads[*member])?;
+        (loads[from] > loads[to] + 1).then_some((from, to))
+    })
 }
 
 /// What it costs to give a member one more than `count`: to keep what is near is worth a move, and what is far away is better
