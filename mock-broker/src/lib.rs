@@ -28,33 +28,7 @@
 //!
 //! The program `milena-mock-broker` is the same cluster for clients in other languages.
 //!
-//! # What is like Kafka, and what is not
-//!
-//! | | |
-//! |---|---|
-//! | APIs | ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, OffsetCommit, OffsetFetch, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn, CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, OffsetForLeaderEpoch, DescribeConfigs, IncrementalAlterConfigs (of topics), DeleteGroups, OffsetDelete, DescribeCluster, each in every version of Kafka 4.4 |
-//! | Replication | a log per replica, leader epochs, in-sync replicas, `acks` and `min.insync.replicas`, high watermark, truncation, unclean election, zombie leaders, reading from the closest replica. Followers have a record as soon as their leader has it, unless they are held, frozen or cut off |
-//! | Crash | an in-sync replica leads at once, with a new epoch; logs survive, unless the disk is lost. A broker that is frozen or cut off is fenced after its session, and a follower that lags leaves the in-sync ones exactly after `replica.lag.time.max.ms`; they join again at once |
-//! | Idempotence | producer ids, epochs, the window of the last five batches |
-//! | Fetch | sessions, long polls, size limits, look-ups by time and offset |
-//! | Groups | the classic protocol: both barriers, protocol vote, generations, sessions and their timeouts, static members; a group survives its coordinator, a rebalance under way does not. `group.max.size`, groups that go when they are empty |
-//! | Offsets | commits of members and of simple consumers, kept in `__consumer_offsets`; they expire (KIP-211) |
-//! | Retention | `retention.ms` and `retention.bytes` by segment, `segment.bytes`, `segment.ms`; DeleteRecords. Besides, the cluster keeps 256 MiB of records at most ([`retained_bytes`](MockClusterBuilder::retained_bytes)) |
-//! | Compaction | the last record of each key at its offset, tombstones for `delete.retention.ms`, never the active segment; `max.compaction.lag.ms` has no effect |
-//! | Transactions | both versions (KIP-98, KIP-890), fencing, time-outs, markers, last stable offset, list of aborted transactions, offsets that count at the commit. A transaction survives its coordinator and its leaders. Transactional ids never expire; one whose time is up is aborted at once |
-//! | Not yet | the consumer protocol of KIP-848, quotas, authentication, TLS, access control |
-//!
-//! Some 360 probes, each named by its rule, put the same questions to this cluster and to Kafka 4.4
-//! (`tests/tests/differential`). The answers are equal but for these:
-//!
-//! * `some_bytes_that_cannot_be_right_are_read_all_the_same`: bytes behind a request, array lengths below -1, tags that come twice,
-//!   text that is not UTF-8. Kafka reads on, this cluster closes the connection: such bytes are a client's mistake, which a test
-//!   should find.
-//! * `some_requests_are_never_answered`: a Produce whose records are null, an AddPartitionsToTxn without transactions. Kafka loses
-//!   its way, and the connection is of no use any more. This cluster answers them.
-//!
-//! No probe can show what comes at another time each time: Kafka may or may not list and describe a group before its first
-//! assignment is written, this cluster does.
+#![doc = include_str!("fidelity.md")]
 #![forbid(unsafe_code)]
 
 mod api;
