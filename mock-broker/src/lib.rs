@@ -20,8 +20,8 @@
 //! * [`MockCluster`] listens on loopback ports ([`start`](MockClusterBuilder::start)), or works without sockets
 //!   ([`start_in_memory`](MockClusterBuilder::start_in_memory)): then clients connect by [`MockCluster::pipe`], and on a paused
 //!   single-threaded runtime one seed gives one run, down to the [`trace_hash`](Journal::trace_hash).
-//! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers and reads
-//!   logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts members, [`TransactionControl`] shows
+//! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers,
+//!   compacts and reads logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts and fences members, [`TransactionControl`] shows
 //!   transactions, keeps their markers back, times them out.
 //! * [`Fault`] loses, delays, cuts and falsifies answers by rule.
 //! * [`Journal`] has the requests that came, [`MockCluster::until`] and [`MockCluster::with`] look at the state.
@@ -43,6 +43,18 @@
 //! | Compaction | the last record of each key at its offset, tombstones for `delete.retention.ms`, never the active segment; `max.compaction.lag.ms` has no effect |
 //! | Transactions | both versions (KIP-98, KIP-890), fencing, time-outs, markers, last stable offset, list of aborted transactions, offsets that count at the commit. A transaction survives its coordinator and its leaders. Transactional ids never expire; one whose time is up is aborted at once |
 //! | Not yet | the consumer protocol of KIP-848, quotas, authentication, TLS, access control |
+//!
+//! Some 360 probes, each named by its rule, put the same questions to this cluster and to Kafka 4.4
+//! (`tests/tests/differential`). The answers are equal but for these:
+//!
+//! * `some_bytes_that_cannot_be_right_are_read_all_the_same`: bytes behind a request, array lengths below -1, tags that come twice,
+//!   text that is not UTF-8. Kafka reads on, this cluster closes the connection: such bytes are a client's mistake, which a test
+//!   should find.
+//! * `some_requests_are_never_answered`: a Produce whose records are null, an AddPartitionsToTxn without transactions. Kafka loses
+//!   its way, and the connection is of no use any more. This cluster answers them.
+//!
+//! No probe can show what comes at another time each time: Kafka may or may not list and describe a group before its first
+//! assignment is written, this cluster does.
 #![forbid(unsafe_code)]
 
 mod api;
