@@ -147,6 +147,8 @@ fn is_ready(core: &Core, call: &Call<'_>, pending: &Pending) -> bool {
             Err(_) => Sight::Unknown,
             Ok(id) => match look(core, call, id, wanted, pending) {
                 Err(_) | Ok(Window { diverging: Some(_), .. } | Window { closer: Some(_), .. }) => Sight::Trouble,
+                // What is in an older segment comes alone, so nothing is waited for.
+                Ok(window) if window.log.segment_end(wanted.fetch_offset) < window.end => Sight::Trouble,
                 Ok(window) => {
                     let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
                     Sight::Bytes(window.log.bytes_between(wanted.fetch_offset, window.end).min(limit))
