@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use milena::ErrorCode;
+use milena_protocol::group::Subscription;
 use milena_protocol::messages::heartbeat::HeartbeatRequest;
 use milena_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
 use milena_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
@@ -30,8 +31,9 @@ impl Member {
     }
 
     async fn send_join(&mut self) -> Sent<JoinGroupRequest> {
-        let protocols =
-            vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata: Bytes::from_static(b"what it says") }];
+        // To nothing; a coordinator before 4.0 that cannot read it never ends the rebalance.
+        let metadata = Subscription::default().encode().expect("it is short");
+        let protocols = vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata }];
         let request = JoinGroupRequest {
             group_id: self.group.clone(),
             session_timeout_ms: 60_000,

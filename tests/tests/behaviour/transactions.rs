@@ -9,7 +9,7 @@ use milena_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponsePartitions,
 };
 use milena_protocol::messages::produce::ProduceRequest;
-use milena_tests::cluster::TestCluster;
+use milena_tests::cluster::{TestCluster, lacks};
 use milena_tests::eventually::eventually;
 use milena_tests::raw::{Coordinated, RawBatch, RawConnection, RawProducer, fetch, produce};
 
@@ -21,6 +21,10 @@ const PRODUCE: [i16; 2] = [11, 12];
 const END: [i16; 2] = [4, 5];
 const FETCH: i16 = 12;
 const ADD: i16 = 3;
+
+fn lacks_implicit() -> bool {
+    lacks((4, 0), "transactions that announce nothing (KIP-890)")
+}
 
 /// A producer at work in one partition, in one of the two ways: announcing partitions, or as of KIP-890.
 struct Work<'a> {
@@ -40,9 +44,13 @@ impl<'a> Work<'a> {
         Self { cluster, topic, leader, producer, way }
     }
 
-    /// Both ways.
-    async fn both(cluster: &'a TestCluster) -> [Self; 2] {
-        [Self::begin(cluster, 0).await, Self::begin(cluster, 1).await]
+    /// Both ways, or the one that an older Kafka has.
+    async fn both(cluster: &'a TestCluster) -> Vec<Self> {
+        let mut both = vec![Self::begin(cluster, 0).await];
+        if !lacks_implicit() {
+            both.push(Self::begin(cluster, 1).await);
+        }
+        both
     }
 
     async fn write(&mut self, values: &[&str]) -> ErrorCode {
