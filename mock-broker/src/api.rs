@@ -135,12 +135,21 @@ macro_rules! served {
 
 each_api!(served);
 
+/// What a broker forwards to the controller, which does not hear one that is cut off from it.
+const FORWARDED: [ApiKey; 5] = [
+    ApiKey::CREATE_TOPICS,
+    ApiKey::DELETE_TOPICS,
+    ApiKey::CREATE_PARTITIONS,
+    ApiKey::ELECT_LEADERS,
+    ApiKey::INCREMENTAL_ALTER_CONFIGS,
+];
+
 /// Whether clients may use this version of an API.
 pub(crate) fn is_served(api: ApiKey, version: i16) -> bool {
     SERVED.iter().any(|(key, versions)| *key == api && versions.contains(version))
 }
 
-/// Handles a request frame (without its length prefix). `None` if the request was parked.
+/// Handles a request frame (without its length prefix). `None` if the request was parked, or is never answered.
 pub(crate) fn serve(core: &mut Core, now: Duration, origin: &Origin, ticket: Ticket, frame: Bytes) -> Option<Outcome> {
     let mut input = Decoder::new(frame);
     let header = match RequestHeader::decode(&mut input) {
@@ -158,6 +167,9 @@ pub(crate) fn serve(core: &mut Core, now: Duration, origin: &Origin, ticket: Tic
         let (api, version, connection) = (header.api_key, header.api_version, origin.connection);
         tracing::warn!(%api, version, connection, "closing: the API or its version is not served");
         return Some(Outcome::Close);
+    }
+    if FORWARDED.contains(&header.api_key) && !core.is_in_touch(origin.broker) {
+        return None;
     }
     match dispatch(core, &call, &mut input) {
         Ok(outcome) => outcome,

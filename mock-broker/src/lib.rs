@@ -20,8 +20,8 @@
 //! * [`MockCluster`] listens on loopback ports ([`start`](MockClusterBuilder::start)), or works without sockets
 //!   ([`start_in_memory`](MockClusterBuilder::start_in_memory)): then clients connect by [`MockCluster::pipe`], and on a paused
 //!   single-threaded runtime one seed gives one run, down to the [`trace_hash`](Journal::trace_hash).
-//! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers and reads
-//!   logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts members, [`TransactionControl`] shows
+//! * [`BrokerControl`] crashes, freezes, cuts off and moves brokers, [`PartitionControl`] elects leaders, holds followers,
+//!   compacts and reads logs, [`GroupControl`] shows members and assignments, forces a rebalance, evicts and fences members, [`TransactionControl`] shows
 //!   transactions, keeps their markers back, times them out.
 //! * [`Fault`] loses, delays, cuts and falsifies answers by rule.
 //! * [`Journal`] has the requests that came, [`MockCluster::until`] and [`MockCluster::with`] look at the state.

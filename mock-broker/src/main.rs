@@ -26,6 +26,8 @@ Usage: milena-mock-broker [OPTIONS]
   --auto-create            create topics that clients ask for
   --group-initial-rebalance-delay MILLIS
                            how long the first members of a group wait for others [default: 0]
+  --retained-bytes BYTES   how many bytes of records are kept; then the largest partitions lose their oldest ones
+                           [default: 268435456]
   -h, --help               this text
 
 When it is ready it prints a line per broker, then one line of JSON with the bootstrap addresses. Logs go to standard error;
@@ -40,6 +42,7 @@ struct Options {
     min_insync: usize,
     auto_create: bool,
     group_initial_rebalance_delay: Duration,
+    retained_bytes: Option<u64>,
 }
 
 /// What ends the program before it serves.
@@ -102,6 +105,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, l
         min_insync: 1,
         auto_create: false,
         group_initial_rebalance_delay: Duration::ZERO,
+        retained_bytes: None,
     };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
@@ -116,6 +120,9 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, l
                 let option = format!("--{option}");
                 options.group_initial_rebalance_delay =
                     Duration::from_millis(value(&mut parser, &option, "a number of milliseconds")?);
+            }
+            Long("retained-bytes") => {
+                options.retained_bytes = Some(value(&mut parser, "--retained-bytes", "a number of bytes")?);
             }
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
@@ -162,6 +169,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
         // Nobody can ask for it.
         .journal_bytes(0)
         .group_initial_rebalance_delay(options.group_initial_rebalance_delay);
+    if let Some(bytes) = options.retained_bytes {
+        builder = builder.retained_bytes(bytes);
+    }
     for topic in options.topics {
         builder = builder.with_topic(topic);
     }
@@ -226,7 +236,7 @@ mod tests {
     fn options_are_read() {
         let text =
             "--brokers 2 --port=0 --host 127.0.0.2 --topic orders:6:2 --topic plain --min-insync 2 --auto-create";
-        let text = format!("{text} --group-initial-rebalance-delay 250");
+        let text = format!("{text} --group-initial-rebalance-delay 250 --retained-bytes 1000");
         let arguments: Vec<_> = text.split(' ').collect();
         let options = parsed(&arguments).unwrap().unwrap();
         assert_eq!((options.brokers, options.port, options.min_insync), (2, 0, 2));
@@ -237,6 +247,7 @@ mod tests {
         );
         assert!(options.auto_create);
         assert_eq!(options.group_initial_rebalance_delay, Duration::from_millis(250));
+        assert_eq!(options.retained_bytes, Some(1000));
         assert!(parsed(&["--help"]).unwrap().is_none());
     }
 

@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::core::controller::{Layout, Refusal, TopicState};
 use crate::core::topic_configs::TABLE;
 
-pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: CreateTopicsRequest) -> Answer<CreateTopicsResponse> {
+pub(super) fn handle(core: &mut Core, _call: &Call<'_>, request: CreateTopicsRequest) -> Answer<CreateTopicsResponse> {
     let mut named: BTreeMap<String, usize> = BTreeMap::new();
     for topic in &request.topics {
         *named.entry(topic.name.clone()).or_default() += 1;
@@ -25,10 +25,6 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: CreateTopicsRequ
     for topic in request.topics {
         // A name that came twice is refused once.
         match named.remove(&topic.name) {
-            Some(1) if !core.is_in_touch(call.broker()) => {
-                let message = "the broker does not reach the controller";
-                topics.push(refused(topic.name, Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message)));
-            }
             Some(1) => match plan(core, &topic) {
                 Ok(plan) => {
                     planned.push((topics.len(), plan));

@@ -16,7 +16,7 @@ use crate::core::controller::Refusal;
 const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 
-pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ElectLeadersRequest) -> Answer<ElectLeadersResponse> {
+pub(super) fn handle(core: &mut Core, _call: &Call<'_>, request: ElectLeadersRequest) -> Answer<ElectLeadersResponse> {
     let is_unclean = match request.election_type {
         PREFERRED => false,
         UNCLEAN => true,
@@ -25,10 +25,6 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ElectLeadersRequ
             return Answer::Now(ElectLeadersResponse { error_code, ..Default::default() });
         }
     };
-    if !core.is_in_touch(call.broker()) {
-        let error_code = ErrorCode::REQUEST_TIMED_OUT;
-        return Answer::Now(ElectLeadersResponse { error_code, ..Default::default() });
-    }
     let wants_all = request.topic_partitions.is_none();
     let wanted = request.topic_partitions.unwrap_or_else(|| {
         let topics = core.controller.topics().map(|topic| TopicPartitions {

@@ -1,6 +1,6 @@
 //! Metadata: brokers, topics, and who leads which partition. Pure.
 //!
-//! * v0: an empty list means all topics; later null does
+//! * v0: an empty list means all topics; later null does. Replicas that are down are not named
 //! * v4: topics may be created, if the cluster allows it; the first answer is an error all the same
 //! * v8: authorized operations: all, as there is no authorizer
 //! * v10: topic ids; v12: topics may be asked for by id
@@ -45,6 +45,9 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
     };
     // Kafka puts those that it knows first.
     topics.sort_by_key(|topic| topic.topic_id.is_zero() || topic.error_code == ErrorCode::UNKNOWN_TOPIC_ID);
+    if call.version() == 0 {
+        topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(hide_offline_replicas);
+    }
     if request.include_topic_authorized_operations {
         for topic in &mut topics {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
@@ -68,6 +71,15 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: MetadataRequest)
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     Answer::Now(response)
+}
+
+/// Version 0 names no replica that is down, and has an error if there is one.
+fn hide_offline_replicas(partition: &mut MetadataResponsePartition) {
+    let offline = &partition.offline_replicas;
+    partition.replica_nodes.retain(|replica| !offline.contains(replica));
+    if !offline.is_empty() && partition.error_code.is_none() {
+        partition.error_code = ErrorCode::REPLICA_NOT_AVAILABLE;
+    }
 }
 
 /// What Kafka does not answer at all.

@@ -66,8 +66,11 @@ pub(super) fn commit(
     // Kafka does not answer for a topic of which no partition was named.
     for topic in request.topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
         let topic_at = response.topics.len();
-        let known =
-            if by_id { core.controller.topic_by_id(topic.topic_id) } else { core.controller.topic(&topic.name) };
+        let known = if by_id {
+            core.view(call.broker()).topic_by_id(topic.topic_id)
+        } else {
+            core.view(call.broker()).topic(&topic.name)
+        };
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (partition_at, wanted) in topic.partitions.into_iter().enumerate() {
             let partition_index = wanted.partition_index;

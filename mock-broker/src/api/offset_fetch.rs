@@ -79,7 +79,7 @@ fn of_group(
     match group.topics {
         Some(wanted) => topics.extend(wanted.into_iter().map(|wanted| {
             let by_id = call.version() >= 10;
-            let name = match core.controller.topic_by_id(wanted.topic_id) {
+            let name = match core.view(call.broker()).topic_by_id(wanted.topic_id) {
                 Some(topic) if by_id => topic.name.clone(),
                 None if by_id => return refused(wanted, ErrorCode::UNKNOWN_TOPIC_ID),
                 _ => wanted.name,
@@ -94,7 +94,7 @@ fn of_group(
                     Some(topic) => topic.partitions.push(partition),
                     None => topics.push(OffsetFetchResponseTopics {
                         name: name.clone(),
-                        topic_id: core.controller.topic(name).map_or(Uuid::ZERO, |topic| topic.id),
+                        topic_id: core.view(call.broker()).topic(name).map_or(Uuid::ZERO, |topic| topic.id),
                         partitions: vec![partition],
                     }),
                 }

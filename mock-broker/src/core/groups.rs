@@ -14,6 +14,7 @@ use milena_protocol::messages::leave_group::MemberIdentity;
 use milena_protocol::messages::offset_commit::OffsetCommitRequest;
 use milena_protocol::messages::sync_group::SyncGroupRequest;
 
+use super::append::Appended;
 use super::broker::Process;
 use super::controller::PartitionId;
 use super::offsets::OFFSETS_TOPIC;
@@ -28,11 +29,13 @@ mod member;
 mod rebalance;
 mod record;
 mod requests;
+mod unconfirmed;
 
 pub(crate) use description::GroupDescription;
 use group::{Effects, Group, Reply, Store};
 use record::GroupRecord;
 use requests::Joining;
+use unconfirmed::Unconfirmed;
 
 pub use group::GroupState;
 
@@ -70,6 +73,8 @@ pub(crate) struct Groups {
     by_id: BTreeMap<String, Coordinated>,
     /// When each group has something to do next.
     deadlines: BTreeSet<(Duration, String)>,
+    /// Records that are not on all in-sync replicas yet, oldest first.
+    unconfirmed: Vec<Unconfirmed>,
 }
 
 #[derive(Debug)]
@@ -118,15 +123,21 @@ impl Groups {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let of_groups = self.deadlines.first().map(|(deadline, _)| *deadline);
+        of_groups.into_iter().chain(self.unconfirmed.iter().map(|record| record.until)).min()
     }
 
-    /// Takes out the groups of a partition.
-    fn unload(&mut self, partition: i32) -> Vec<Group> {
-        self.partitions.remove(&partition);
-        let of_partition = self.by_id.iter().filter(|(_, coordinated)| coordinated.partition == partition);
+    /// Forgets the groups of a partition. Whoever waits has to look for the new coordinator.
+    fn unload(&mut self, partition: PartitionId, effects: &mut Effects) {
+        self.partitions.remove(&partition.index);
+        let of_partition = self.by_id.iter().filter(|(_, coordinated)| coordinated.partition == partition.index);
         let ids: Vec<String> = of_partition.map(|(id, _)| id.clone()).collect();
-        ids.iter().filter_map(|id| self.remove(id)).collect()
+        for group in ids.iter().filter_map(|id| self.remove(id)) {
+            group.dismiss(effects);
+        }
+        for record in self.unconfirmed.extract_if(.., |record| record.partition == partition) {
+            record.dismiss(effects);
+        }
     }
 }
 
@@ -176,7 +187,7 @@ impl Core {
     fn create_group(&mut self, now: Duration, origin: &Origin, id: PartitionId, group: &str) -> Result<(), ErrorCode> {
         let delay = self.settings.groups.initial_rebalance_delay;
         let new = Group::new(delay);
-        self.store_group(now, origin.broker, id, group, &new.record(-1))?;
+        self.store_group(now, origin.broker, id, group, &new.record(-1)).map(|_| ())?;
         if let Some(broker) = self.brokers.get_mut(&origin.broker) {
             broker.groups.insert(id.index, group.to_owned(), new);
         }
@@ -311,7 +322,7 @@ impl Core {
         Some(result)
     }
 
-    /// Does what comes of a call: first it is written, then answered. The followers have it when the append returns.
+    /// Does what comes of a call: first it is written; when all in-sync replicas have it, it is answered.
     fn settle_group(&mut self, now: Duration, broker: i32, id: &str, mut effects: Effects) {
         while let Some(store) = effects.store.take() {
             let timestamp = self.wall_ms(now);
@@ -320,22 +331,13 @@ impl Core {
                 group.emptied_at = matches!(store, Store::Emptied).then_some(timestamp);
                 group.record(timestamp)
             });
-            let partition = self.check_coordinator(broker, id);
-            let stored = match (record, partition) {
-                (Some(record), Ok(partition)) => self.store_group(now, broker, partition, id, &record),
-                (_, partition) => partition.and(Err(ErrorCode::NOT_COORDINATOR)),
-            };
-            match (store, stored) {
-                (Store::Emptied, Ok(())) => {}
-                // The generation before comes back if the broker crashes, and its members' sessions end.
-                (Store::Emptied, Err(code)) => tracing::warn!(group = id, %code, "an empty group was not written"),
-                (Store::Assignment, stored) => {
-                    if let Some(group) = self.brokers.get_mut(&broker).and_then(|broker| broker.groups.get_mut(id)) {
-                        group.on_stored(now, stored, &mut effects);
-                    }
-                }
-                (Store::Replacement(ticket, response), Ok(())) => effects.join(ticket, response),
-                (Store::Replacement(ticket, _), Err(code)) => effects.refuse_join(ticket, code, ""),
+            let stored = self.check_coordinator(broker, id).and_then(|partition| {
+                let record = record.ok_or(ErrorCode::NOT_COORDINATOR)?;
+                self.store_group(now, broker, partition, id, &record).map(|appended| (partition, appended))
+            });
+            match stored {
+                Ok((partition, appended)) => self.confirm(now, broker, id, store, partition, appended, &mut effects),
+                Err(code) => self.finish_store(now, broker, id, store, Err(code), &mut effects),
             }
         }
         if let Some(broker) = self.brokers.get_mut(&broker) {
@@ -364,14 +366,14 @@ impl Core {
         partition: PartitionId,
         id: &str,
         group: &GroupRecord,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<Appended, ErrorCode> {
         let encoded = |error| {
             tracing::error!(%error, group = id, "a group does not fit into a record");
             ErrorCode::UNKNOWN_SERVER_ERROR
         };
         let key = record::encode_key(id).map_err(encoded)?;
         let value = group.encode().map_err(encoded)?;
-        self.append_for_coordinator(now, broker, partition, None, &[(key, Some(value))]).map(|_| ())
+        self.append_for_coordinator(now, broker, partition, None, &[(key, Some(value))])
     }
 
     /// Lets a group do one thing that is due. Tells whether there was any.
@@ -381,7 +383,9 @@ impl Core {
         };
         let awake = self.brokers.values().filter(|broker| broker.process == Process::Running);
         let next = awake.filter_map(|broker| first((broker.id, &broker.groups))).min();
-        let Some((_, broker, id)) = next.filter(|(deadline, ..)| *deadline <= now) else { return false };
+        let Some((_, broker, id)) = next.filter(|(deadline, ..)| *deadline <= now) else {
+            return self.give_up_unconfirmed(now);
+        };
         self.with_group(now, broker, &id, |group, effects| group.expire(now, effects)) == Some(true)
     }
 
@@ -403,12 +407,13 @@ impl Core {
                     }
                 }
                 (false, true) => {
-                    broker.groups.unload(id.index).into_iter().for_each(|group| group.dismiss(&mut effects));
+                    broker.groups.unload(id, &mut effects);
                 }
                 (true, true) | (false, false) => {}
             }
         }
         self.answer_members(now, effects);
+        self.finish_confirmed(now, id);
     }
 
     /// The topic of the groups' records is gone, and the groups with it.
@@ -417,6 +422,7 @@ impl Core {
         for broker in self.brokers.values_mut().filter(|broker| broker.is_in_touch()) {
             let groups = std::mem::take(&mut broker.groups);
             groups.by_id.into_values().for_each(|coordinated| coordinated.group.dismiss(&mut effects));
+            groups.unconfirmed.into_iter().for_each(|record| record.dismiss(&mut effects));
         }
         self.answer_members(now, effects);
     }

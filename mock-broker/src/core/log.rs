@@ -242,6 +242,11 @@ impl Log {
         }
     }
 
+    /// Forgets the epochs that begin at `end` or beyond. A leader that was replaced before it wrote anything has such a one.
+    pub(crate) fn truncate_epochs(&mut self, end: i64) {
+        self.epochs.retain(|start| start.offset < end);
+    }
+
     /// Removes every batch that reaches beyond `end`.
     pub(crate) fn truncate(&mut self, end: i64) {
         let kept = self.index_of(end);
@@ -252,8 +257,7 @@ impl Log {
         self.end_position = self.position_of(end);
         self.entries.truncate(kept);
         self.truncate_segments();
-        let end = self.end;
-        self.epochs.retain(|start| start.offset < end);
+        self.truncate_epochs(self.end);
         self.transactions = TransactionIndex::default();
         for entry in &self.entries {
             self.transactions.append(&entry.batch, 0);
@@ -290,10 +294,12 @@ impl Log {
     }
 
     /// The batches from the one with offset `from` up to offset `until`, cut off after `max_bytes`. A first batch that does not
-    /// fit is given whole if `at_least_one`, otherwise nothing is.
+    /// fit is given whole if `at_least_one`, otherwise nothing is. As in Kafka, they are of one segment.
     pub(crate) fn read(&self, from: i64, until: i64, max_bytes: usize, at_least_one: bool) -> Vec<Bytes> {
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut room = max_bytes;
+        let first = self.batches_from(from).next().map_or(from, |batch| batch.header().base_offset);
+        let until = until.min(self.segment_end(first));
         for batch in self.batches_from(from) {
             if batch.header().next_offset() > until {
                 break;

@@ -76,6 +76,40 @@ async fn topics_come_and_go() {
     assert_eq!(topic.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_topic_changes_and_its_old_records_go() {
+    let cluster = in_memory();
+    let mut client = Client::connect(&cluster, 1, Over::Pipe).await.unwrap();
+    let orders = cluster.partition("orders", 0);
+    for value in ["a", "b", "c", "d"] {
+        client.produce("orders", value).await.unwrap();
+    }
+    orders.delete_records(1);
+    assert_eq!((orders.values(), orders.log_start()), (vec!["b".into(), "c".into(), "d".into()], 1));
+    orders.compact();
+    assert!(orders.values().is_empty(), "none has a key");
+    assert_eq!((orders.log_start(), orders.log_end()), (1, 4));
+
+    // The client's records are of 1970.
+    client.produce("orders", "e").await.unwrap();
+    cluster.configure_topic("orders", "retention.ms", Some("-1"));
+    orders.apply_retention();
+    assert_eq!(orders.values(), ["e"]);
+    cluster.configure_topic("orders", "retention.ms", None);
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    assert_eq!(orders.log_start(), 5, "the next check has found it");
+
+    cluster.add_partitions("orders", 3);
+    assert_eq!(cluster.partition_count("orders"), Some(3));
+    assert_eq!(client.metadata("orders").await.unwrap().topics[0].partitions.len(), 3);
+}
+
+#[tokio::test]
+#[should_panic(expected = "cannot set retention.ms of topic orders to Some(\"soon\"): INVALID_CONFIG")]
+async fn a_setting_needs_a_value_that_is_allowed() {
+    in_memory().configure_topic("orders", "retention.ms", Some("soon"));
+}
+
 #[tokio::test]
 #[should_panic(expected = "cannot delete topic nonsense: UNKNOWN_TOPIC_OR_PARTITION")]
 async fn a_topic_that_is_not_there_cannot_be_deleted() {

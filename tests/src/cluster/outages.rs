@@ -52,7 +52,7 @@ impl TestCluster {
     }
 
     /// The addresses of the brokers that can answer.
-    pub(super) fn speaking(&self) -> Vec<String> {
+    pub fn speaking(&self) -> Vec<String> {
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (1..=3).filter(|id| !silent.contains(id)).filter_map(|id| self.address(id)).collect()
     }

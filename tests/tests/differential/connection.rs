@@ -2,6 +2,7 @@
 
 use milena_protocol::ApiKey;
 use milena_protocol::api::{APIS, Api, Request, VersionRange};
+use milena_protocol::messages::add_partitions_to_txn::AddPartitionsToTxnRequest;
 use milena_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use milena_protocol::messages::fetch::FetchRequest;
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
@@ -28,6 +29,7 @@ probes! {
     unknown_tagged_fields_are_passed_over
     a_broker_answers_one_request_after_the_other
     some_bytes_that_cannot_be_right_are_read_all_the_same
+    some_requests_are_never_answered
 }
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -203,6 +205,19 @@ async fn a_broker_answers_one_request_after_the_other(p: &Script<'_>) {
     p.answer("a fetch that waits", &mut leader, fetched).await;
     p.answer("a produce behind it", &mut leader, produced).await;
     p.answer("a fetch behind that", &mut leader, again).await;
+}
+
+async fn some_requests_are_never_answered(p: &Script<'_>) {
+    const BRIEFLY: Duration = Duration::from_secs(1);
+    let topic = p.topic("T", 1).await;
+    let mut leader = p.leader(&topic, 0).await;
+    let mut request = produce(&topic, 0, RawBatch::of(["a"]));
+    request.topic_data[0].partition_data[0].records = None;
+    let sent = leader.send(9, &request).await;
+    p.note(&format!("records of null: {:?}", leader.try_answer(sent, BRIEFLY).await.map(|_| ())));
+    let mut broker = p.cluster.raw(1).await;
+    let sent = broker.send(4, &AddPartitionsToTxnRequest::default()).await;
+    p.note(&format!("no transactions: {:?}", broker.try_answer(sent, BRIEFLY).await.map(|_| ())));
 }
 
 async fn some_bytes_that_cannot_be_right_are_read_all_the_same(p: &Script<'_>) {

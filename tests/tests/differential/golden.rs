@@ -10,17 +10,20 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, stream};
 use milena_tests::cluster::{TestCluster, skipped};
 use milena_tests::real_kafka::{self, Settings};
+use tokio::sync::RwLock;
 
 use super::differences::DIFFERENCES;
+use super::outages::{self, DEAD_PROBES, FROZEN_PROBES};
 use super::script::Script;
 
 /// How many probes of a file run at the same time; as many files as there are cores do.
 const AT_ONCE: usize = 12;
 
 /// One probe: its name states the rule, its script shows it.
+#[derive(Clone, Copy)]
 pub struct Probe {
     pub name: &'static str,
     pub run: for<'a> fn(&'a Script<'a>) -> Pin<Box<dyn Future<Output = ()> + 'a>>,
@@ -39,37 +42,78 @@ pub(crate) use probes;
 
 type Transcript = Vec<String>;
 
+/// Files share the cluster; the one that breaks brokers has it alone.
+static WHOLE: RwLock<()> = RwLock::const_new(());
+
 /// Runs the probes of a file and compares their transcripts with the recorded ones, or records them.
 ///
 /// # Panics
 /// Some differ; the message has them all.
 pub async fn check(file: &str, probes: &[Probe]) {
-    // A broker that is busy must not be taken for dead: its partitions would move during a probe.
+    let _shared = WHOLE.read().await;
+    let Some(cluster) = cluster(file).await else { return };
+    let wanted = probes.iter().filter(|probe| is_wanted(probe));
+    let seen = stream::iter(wanted).map(|probe| run(&cluster, probe, &[])).buffer_unordered(AT_ONCE).collect().await;
+    compare_all(&cluster, file, &seen, |name| probes.iter().any(|probe| probe.name == name));
+}
+
+/// The same for probes that break brokers.
+pub async fn check_outages(file: &str) {
+    let _alone = WHOLE.write().await;
+    let Some(cluster) = cluster(file).await else { return };
+    let mut seen = BTreeMap::new();
+    for probe in FROZEN_PROBES.iter().filter(|probe| is_wanted(probe)) {
+        seen.extend([run(&cluster, probe, &[]).await]);
+    }
+    if DEAD_PROBES.iter().any(is_wanted) {
+        let topics = outages::begin(&cluster).await;
+        for probe in DEAD_PROBES.iter().filter(|probe| is_wanted(probe)) {
+            seen.extend([run(&cluster, probe, &topics).await]);
+        }
+        outages::end(&cluster, &topics).await;
+    }
+    compare_all(&cluster, file, &seen, |name| {
+        [FROZEN_PROBES, DEAD_PROBES].concat().iter().any(|probe| probe.name == name)
+    });
+}
+
+fn is_wanted(probe: &Probe) -> bool {
+    !std::env::var("MILENA_TEST_PROBE").is_ok_and(|wanted| !probe.name.contains(&wanted))
+}
+
+async fn cluster(file: &str) -> Option<TestCluster> {
+    // A broker that is busy must not be taken for dead: its partitions would move during a probe. A producer that is late is
+    // found out soon.
     let patient = Settings::default()
-        .property("broker.session.timeout.ms", "20000")
+        .property("broker.session.timeout.ms", "6000")
         .property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200");
     let cluster = TestCluster::shared_with(patient).await;
     if cluster.is_real() && !real_kafka::version().starts_with("4.4") {
-        return skipped(file, "the recorded answers are those of Kafka 4.4");
+        skipped(file, "the recorded answers are those of Kafka 4.4");
+        return None;
     }
-    let wanted = std::env::var("MILENA_TEST_PROBE").unwrap_or_default();
-    let wanted = probes.iter().filter(|probe| probe.name.contains(&wanted));
-    let seen: BTreeMap<_, _> =
-        futures_util::stream::iter(wanted).map(|probe| run(&cluster, probe)).buffer_unordered(AT_ONCE).collect().await;
+    Some(cluster)
+}
 
+fn compare_all(
+    cluster: &TestCluster,
+    file: &str,
+    seen: &BTreeMap<String, Transcript>,
+    is_known: impl Fn(&str) -> bool,
+) {
     let path = path(file);
     if std::env::var("MILENA_TEST_RECORD").is_ok() {
         assert!(cluster.is_real(), "only Kafka is recorded: MILENA_TEST_CLUSTER=real");
         let mut all = if path.exists() { parse(&fs::read_to_string(&path).expect("read")) } else { BTreeMap::new() };
-        all.extend(seen);
-        all.retain(|name, _| probes.iter().any(|probe| probe.name == name));
+        all.extend(seen.clone());
+        all.retain(|name, _| is_known(name));
         fs::write(&path, print(&all)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         return;
     }
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let recorded = parse(&text);
     let mut failures = Vec::new();
-    for (name, transcript) in &seen {
+    for (name, transcript) in seen {
         let differs = recorded.get(name) != Some(transcript);
         let excused = !cluster.is_real() && DIFFERENCES.iter().any(|(probe, _)| probe == name);
         if excused && !differs {
@@ -88,8 +132,11 @@ pub async fn check(file: &str, probes: &[Probe]) {
     );
 }
 
-async fn run(cluster: &TestCluster, probe: &Probe) -> (String, Transcript) {
+async fn run(cluster: &TestCluster, probe: &Probe, topics: &[(&str, String)]) -> (String, Transcript) {
     let script = Script::new(cluster);
+    for (label, topic) in topics {
+        script.call(topic, label);
+    }
     let ended = AssertUnwindSafe((probe.run)(&script)).catch_unwind().await;
     let mut transcript = script.transcript();
     if let Err(panic) = ended {

@@ -10,6 +10,7 @@ mod names;
 mod script;
 
 mod administration;
+mod clients;
 mod connection;
 mod fetch;
 mod fetch_sessions;
@@ -17,12 +18,13 @@ mod groups;
 mod list_offsets;
 mod metadata;
 mod offsets;
+mod outages;
 mod produce;
 mod producers;
 mod topics;
 mod transactions;
 
-use golden::check;
+use golden::{check, check_outages};
 
 /// One test for each file of probes.
 macro_rules! files {
@@ -42,8 +44,14 @@ macro_rules! files {
     };
 }
 
+#[tokio::test]
+async fn outages() {
+    check_outages("outages").await;
+}
+
 files! {
     administration: administration
+    clients: clients
     connection: connection
     deletion: groups::deletion
     fetch: fetch

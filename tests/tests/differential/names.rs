@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use milena_protocol::records::{Batches, TimestampType};
+use milena_protocol::records::{Batches, TimestampType, control_marker};
 use milena_tests::raw::now_ms;
 
 use super::debug_tree::Tree;
@@ -54,6 +54,11 @@ impl Names {
     pub fn call(&mut self, unique: &str, label: &str) {
         self.texts.push((unique.to_owned(), label.to_owned()));
         self.texts.sort_by_key(|(unique, _)| std::cmp::Reverse(unique.len()));
+    }
+
+    /// What is called so.
+    pub fn called(&self, label: &str) -> Option<String> {
+        self.texts.iter().find(|(_, called)| called == label).map(|(unique, _)| unique.clone())
     }
 
     /// The name of a value of some kind: `broker-a`, `broker-b`, …
@@ -143,7 +148,8 @@ impl Names {
         }
     }
 
-    fn replaced(&self, text: &str) -> String {
+    /// A text with the transcript's names in it.
+    pub fn replaced(&self, text: &str) -> String {
         self.texts.iter().fold(text.to_owned(), |text, (unique, label)| text.replace(unique, label))
     }
 
@@ -194,6 +200,12 @@ impl Names {
                         words.push("unreadable record".to_owned());
                         break;
                     };
+                    // The value has the epoch of the coordinator, which has led for the first time or not.
+                    if bits.is_control() {
+                        let value = record.value.map_or(0, <[u8]>::len);
+                        words.push(format!("{}:{:?} in {value} bytes", record.offset, control_marker(&record)));
+                        continue;
+                    }
                     let show = |bytes: Option<&[u8]>| match bytes {
                         None => "null".to_owned(),
                         Some(bytes) if bytes.len() > 40 => format!("{} bytes", bytes.len()),

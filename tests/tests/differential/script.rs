@@ -44,15 +44,32 @@ impl<'a> Script<'a> {
     /// Like [`topic`](Self::topic), with settings.
     pub async fn topic_with(&self, label: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
         let topic = self.cluster.topic_with(label, partitions, configs).await;
-        self.with(|names, _| names.call(&topic, label));
+        self.call(&topic, label);
         topic
     }
 
     /// A name for a topic, a group or a member that does not exist yet; the transcript calls it `label`.
     pub fn name(&self, label: &str) -> String {
         let name = self.cluster.unique(label);
-        self.with(|names, _| names.call(&name, label));
+        self.call(&name, label);
         name
+    }
+
+    /// Like [`topic`](Self::topic), with one partition on these brokers, of which the first leads.
+    pub async fn topic_on(&self, label: &str, brokers: &[i32]) -> String {
+        let topic = self.cluster.topic_on(label, brokers, &[]).await;
+        self.call(&topic, label);
+        topic
+    }
+
+    /// From now on the transcript has `label` for a name.
+    pub fn call(&self, unique: &str, label: &str) {
+        self.with(|names, _| names.call(unique, label));
+    }
+
+    /// What the transcript calls `label`.
+    pub fn known(&self, label: &str) -> String {
+        self.with(|names, _| names.called(label)).unwrap_or_else(|| panic!("nothing is called {label}"))
     }
 
     /// Deletes a topic, and returns when no broker knows it any more.
@@ -64,8 +81,8 @@ impl<'a> Script<'a> {
         let named = MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() };
         let request =
             MetadataRequest { topics: Some(vec![named]), allow_auto_topic_creation: false, ..Default::default() };
-        for broker in 1..=3 {
-            let mut broker = self.cluster.raw(broker).await;
+        for broker in self.cluster.speaking() {
+            let mut broker = RawConnection::connect(&broker).await.expect("a broker that answers");
             eventually("a topic to be gone", async || {
                 let answer = broker.ask(9, &request).await;
                 (!answer.topics[0].error_code.is_none()).then_some(())
@@ -83,7 +100,7 @@ impl<'a> Script<'a> {
 
     /// Writes a line.
     pub fn note(&self, line: &str) {
-        self.with(|_, lines| lines.push(line.to_owned()));
+        self.with(|names, lines| lines.push(names.replaced(line)));
     }
 
     /// Writes a value.

@@ -150,3 +150,38 @@ fn a_consumer_may_be_closed_without_a_deadline() {
         assert_eq!(world.cluster.group("members").committed("orders", 0), Some(1));
     });
 }
+
+#[test]
+fn a_record_that_is_held_past_the_deadline_does_not_hold_up_the_group() {
+    run(1, async |world| {
+        for partition in 0..6 {
+            let producer = world.client().await.producer().build().await.unwrap();
+            producer.send(Record::to("orders").partition(partition).value("v")).await.unwrap();
+        }
+        // Five seconds of thirty are kept for what comes after the revocation.
+        let member = async || {
+            let builder = world.client().await.consumer("g").subscribe(["orders"]).assignors(["range"]);
+            builder.max_poll_interval(Duration::from_secs(30)).build().await.unwrap()
+        };
+        let mut first = member().await;
+        let mut held = Vec::new();
+        while held.len() < 6 {
+            held.extend(first.next().await.unwrap());
+        }
+        // A read waits all the time, so that nobody can call the application idle.
+        let control = first.control().clone();
+        let reading = tokio::spawn(async move { first.next().await.map(drop) });
+        let second = member().await;
+        let joined = Instant::now();
+        while second.control().assignment().is_empty() {
+            assert!(joined.elapsed() < Duration::from_secs(29), "the group waits for a held record");
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(joined.elapsed() > Duration::from_secs(20), "it did not wait: {:?}", joined.elapsed());
+        for record in &held {
+            assert_eq!(control.commit(record).await.unwrap_err().kind(), ErrorKind::PartitionLost);
+        }
+        drop(held);
+        reading.abort();
+    });
+}

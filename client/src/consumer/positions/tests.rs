@@ -69,6 +69,24 @@ fn answers_from_before_a_seek_do_not_count() {
 }
 
 #[test]
+fn a_committed_offset_that_arrives_after_a_seek_does_not_undo_it() {
+    for elsewhere in [Position::Offset(9), Position::End] {
+        let mut position = ReadPosition::new(Position::Committed, LeaseId(0), false);
+        let late = ask(&mut position);
+        position.seek(elsewhere);
+        let newer = position.next_question(Time::ZERO);
+        assert_eq!(position.on_committed(late.generation, Some(at(3, 0)), None), Resolved::Nothing, "{elsewhere:?}");
+        match newer {
+            None => assert_eq!(position.fetch_from(Time::ZERO), Some(at(9, -1))),
+            Some(newer) => {
+                let resolved = position.on_offset(newer.generation, Some(at(20, 0)));
+                assert_eq!(resolved, Resolved::At { position: at(20, 0), reset_from: None });
+            }
+        }
+    }
+}
+
+#[test]
 fn an_offset_out_of_range_is_reset_by_policy() {
     let mut position = ReadPosition::new(Position::Offset(5), LeaseId(0), false);
     assert_eq!(position.reset(Some(Target::Beginning)), Resolved::Nothing);

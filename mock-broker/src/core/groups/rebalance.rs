@@ -117,12 +117,12 @@ impl Group {
 
     /// The leader's assignment is written, or could not be.
     pub(super) fn on_stored(&mut self, now: Duration, result: Result<(), ErrorCode>, effects: &mut Effects) {
+        let State::Completing { until } = self.state else { return };
         if let Err(code) = result {
             self.break_off(now, code, effects);
             self.prepare(now, effects);
             return;
         }
-        let State::Completing { until } = self.state else { return };
         for index in 0..self.members.len() {
             let Some(member) = self.members.get(index) else { continue };
             let Phase::Syncing(ticket) = member.phase else { continue };

@@ -1,6 +1,7 @@
 //! Followers that lag, leaders that are replaced without knowing it, logs that are cut. Pure.
 
 use milena_protocol::ErrorCode;
+use milena_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use milena_protocol::messages::fetch::{FetchRequest, PartitionData};
 use milena_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -170,6 +171,21 @@ fn a_zombie_goes_on_leading_and_loses_what_it_took() {
 }
 
 #[test]
+fn an_epoch_in_which_nothing_was_written_is_forgotten_when_the_log_goes_on_without_it() {
+    let (mut rig, [zombie, next, _]) = replicated(&[]);
+    rig.write(zombie, -1, "a");
+    rig.act(|core, now| core.isolate(now, zombie));
+    rig.elect(next);
+    assert_eq!(rig.write(zombie, 1, "b"), (NONE, 1), "in epoch 0, while epoch 1 has nothing");
+    rig.elect(zombie);
+    rig.act(|core, now| core.rejoin(now, zombie));
+    rig.elect(next);
+    assert_eq!(rig.values(), ["a", "b"]);
+    let log = &rig.core.replica_at("t", 0, next).unwrap().log;
+    assert_eq!((log.end_of_epoch(0), log.end_of_epoch(3)), (Some((0, 2)), Some((3, 2))));
+}
+
+#[test]
 fn a_zombie_tells_clients_what_it_believes() {
     let (mut rig, [zombie, next, _]) = replicated(&[]);
     rig.act(|core, now| core.isolate(now, zombie));
@@ -196,6 +212,45 @@ fn a_zombie_tells_clients_what_it_believes() {
         let mut code = |broker| rig.ask(broker, FETCH, &request).responses[0].partitions[0].error_code;
         assert_eq!((code(zombie), code(other)), (at_zombie, at_leader), "epoch {epoch}");
     }
+}
+
+#[test]
+fn a_broker_that_is_cut_off_cannot_forward_to_the_controller() {
+    let (mut rig, [zombie, other, _]) = replicated(&[]);
+    rig.act(|core, now| core.isolate(now, zombie));
+    let elect = ElectLeadersRequest { topic_partitions: None, ..Default::default() };
+    let ticket = rig.send(zombie, 2, &elect);
+    rig.at(60_000);
+    assert!(rig.outcome(ticket).is_none());
+    assert_eq!(rig.ask(other, 2, &elect).error_code, NONE);
+}
+
+#[test]
+fn administrators_elect_preferred_leaders_and_unclean_ones_where_nobody_leads() {
+    const PREFERRED: i8 = 0;
+    const UNCLEAN: i8 = 1;
+    let (mut rig, [first, second, third]) = replicated(&[]);
+    let elect = |rig: &mut Rig, partition, election_type| {
+        let partitions = vec![TopicPartitions { topic: "t".to_owned(), partitions: vec![partition] }];
+        let request = ElectLeadersRequest { election_type, topic_partitions: Some(partitions), ..Default::default() };
+        let asked = (1..=3).find(|broker| rig.core.is_up(*broker)).unwrap();
+        rig.ask(asked, 2, &request).replica_election_results[0].partition_result[0].error_code
+    };
+    assert_eq!(elect(&mut rig, 7, PREFERRED), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(elect(&mut rig, 0, PREFERRED), ErrorCode::ELECTION_NOT_NEEDED);
+    rig.elect(second);
+    assert_eq!((elect(&mut rig, 0, PREFERRED), rig.leader()), (NONE, first));
+    rig.act(|core, now| core.crash(now, first));
+    assert_eq!(elect(&mut rig, 0, PREFERRED), ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE);
+    assert_eq!(elect(&mut rig, 0, UNCLEAN), ErrorCode::ELECTION_NOT_NEEDED);
+    rig.act(|core, now| core.crash(now, third));
+    rig.act(|core, now| core.crash(now, second));
+    rig.act(|core, now| core.restart(now, third));
+    assert_eq!(rig.leader(), -1);
+    let all = ElectLeadersRequest { election_type: UNCLEAN, topic_partitions: None, ..Default::default() };
+    let results = rig.ask(third, 2, &all).replica_election_results;
+    assert_eq!((results[0].partition_result[0].error_code, rig.leader()), (NONE, third));
+    assert!(rig.ask(third, 2, &all).replica_election_results.is_empty(), "nothing was to be done");
 }
 
 #[test]

@@ -128,6 +128,67 @@ fn a_moved_coordinator_sends_its_members_away() {
     assert_eq!(group.sync_code(syncing), Some(ErrorCode::NOT_COORDINATOR));
 }
 
+/// A follower of the group's records that does not follow, and is counted in sync.
+fn freeze_a_follower(group: &mut GroupRig) -> i32 {
+    let follower = 1 + group.coordinator() % 3;
+    group.rig.act(|core, now| core.freeze(now, follower));
+    follower
+}
+
+#[test]
+fn an_assignment_is_given_when_all_replicas_in_sync_have_it() {
+    for thaws in [true, false] {
+        let mut group = GroupRig::new();
+        let id = group.new_id();
+        let ticket = group.join(&id);
+        let generation = group.joined(ticket).unwrap().generation_id;
+        let follower = freeze_a_follower(&mut group);
+        let syncing = group.sync(generation, &id, &[(&id, "a")]);
+        group.rig.at(4_999);
+        assert_eq!((group.sync_code(syncing), group.state()), (None, GroupState::CompletingRebalance));
+        if thaws {
+            group.rig.act(|core, now| core.thaw(now, follower));
+            assert_eq!((group.sync_code(syncing), group.state()), (Some(NONE), GroupState::Stable));
+        } else {
+            group.rig.at(5_000);
+            assert_eq!(group.sync_code(syncing), Some(ErrorCode::COORDINATOR_NOT_AVAILABLE));
+            assert_eq!(group.state(), GroupState::PreparingRebalance);
+        }
+    }
+}
+
+#[test]
+fn an_assignment_that_is_not_on_all_replicas_when_a_rebalance_begins_is_given_to_nobody() {
+    let mut group = GroupRig::new();
+    let id = group.new_id();
+    let ticket = group.join(&id);
+    let generation = group.joined(ticket).unwrap().generation_id;
+    let follower = freeze_a_follower(&mut group);
+    let syncing = group.sync(generation, &id, &[(&id, "a")]);
+    let newcomer = group.new_id();
+    let joining = group.join(&newcomer);
+    assert_eq!(group.sync_code(syncing), Some(ErrorCode::REBALANCE_IN_PROGRESS));
+    group.rig.act(|core, now| core.thaw(now, follower));
+    assert_eq!(group.state(), GroupState::PreparingRebalance);
+    let again = group.join(&id);
+    assert_eq!(group.joined(again).unwrap().generation_id, generation + 1);
+    assert!(group.joined(joining).is_some());
+}
+
+#[test]
+fn an_assignment_that_is_not_on_all_replicas_goes_with_its_coordinator() {
+    let (mut group, ids) = GroupRig::stable(1);
+    let rejoining = group.join(&ids[0]);
+    let generation = group.joined(rejoining).unwrap().generation_id;
+    let follower = freeze_a_follower(&mut group);
+    let syncing = group.sync(generation, &ids[0], &[(&ids[0], "b")]);
+    let index = group.rig.core.partition_for_key("__consumer_offsets", GROUP).unwrap().index;
+    group.rig.act(|core, now| core.elect(now, "__consumer_offsets", index, follower)).unwrap();
+    assert_eq!(group.sync_code(syncing), Some(ErrorCode::NOT_COORDINATOR));
+    group.rig.act(|core, now| core.thaw(now, follower));
+    assert_eq!((group.coordinator(), group.group().generation), (follower, generation - 1));
+}
+
 #[test]
 fn a_coordinator_that_still_reads_its_groups_says_so() {
     let (mut group, ids) = GroupRig::stable(1);
