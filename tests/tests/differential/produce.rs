@@ -1,4 +1,4 @@
-//! Produce: what is refused and with which error, and what an idempotent producer may do.
+//! Produce: what is refused and with which error.
 
 use bytes::Bytes;
 use milena_protocol::compression::Compression;
@@ -42,45 +42,30 @@ probes! {
     without_acks_an_error_closes_the_connection
     the_brokers_own_topics_take_no_records_of_clients
     a_producer_sets_neither_offset_nor_leader_epoch
-    a_repeated_batch_is_answered_with_its_offset
-    a_batch_older_than_the_last_five_is_out_of_order
-    a_gap_in_the_sequence_is_out_of_order
-    an_unknown_producer_may_start_anywhere
-    a_higher_epoch_starts_at_sequence_0
-    a_lower_epoch_is_refused
-    a_new_leader_knows_the_producers
     an_old_leader_says_who_leads_now
-    sequence_numbers_wrap_to_0
-    a_batch_that_only_begins_like_an_earlier_one_is_out_of_order
-    a_producer_id_needs_an_epoch_and_a_sequence
     max_time_stamps_are_the_records_own
     a_topic_with_more_insync_replicas_than_it_has
 }
 
-const PRODUCE: i16 = 9;
-const FETCH: i16 = 12;
+pub const PRODUCE: i16 = 9;
+pub const FETCH: i16 = 12;
 
-async fn send(p: &Script<'_>, step: &str, to: &mut RawConnection, topic: &str, batch: impl Into<Bytes>) {
+pub async fn send(p: &Script<'_>, step: &str, to: &mut RawConnection, topic: &str, batch: impl Into<Bytes>) {
     p.ask(step, to, PRODUCE, &produce(topic, 0, batch.into())).await;
 }
 
 /// Writes what the log has.
-async fn log(p: &Script<'_>, from: &mut RawConnection, topic: &str) {
+pub async fn log(p: &Script<'_>, from: &mut RawConnection, topic: &str) {
     p.ask("log", from, FETCH, &fetch(topic, 0, 0)).await;
 }
 
-fn good(p: &Script<'_>, values: &[&str]) -> RawBatch {
+pub fn good(p: &Script<'_>, values: &[&str]) -> RawBatch {
     RawBatch::of(values).at(p.base_ms, 1)
 }
 
 /// A good batch but for its header.
 fn but(p: &Script<'_>, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     good(p, &["a", "b"]).header(change).encode()
-}
-
-/// A batch of one record of a producer.
-fn stamped(p: &Script<'_>, value: &str, id: i64, epoch: i16, sequence: i32) -> Bytes {
-    good(p, &[value]).producer(id, epoch, sequence).encode()
 }
 
 fn damaged(batch: &Bytes, at: usize, byte: u8) -> Bytes {
@@ -425,76 +410,6 @@ async fn a_producer_sets_neither_offset_nor_leader_epoch(p: &Script<'_>) {
     log(p, &mut leader, &topic).await;
 }
 
-async fn a_repeated_batch_is_answered_with_its_offset(p: &Script<'_>) {
-    let topic = p.topic_with("T", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for sequence in [0, 1, 2, 1, 0, 2] {
-        send(p, &format!("sequence {sequence}"), &mut leader, &topic, stamped(p, "a", 1000, 0, sequence)).await;
-    }
-    log(p, &mut leader, &topic).await;
-}
-
-async fn a_batch_older_than_the_last_five_is_out_of_order(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for sequence in (0..7).chain([1, 2, 6, 0]) {
-        send(p, &format!("sequence {sequence}"), &mut leader, &topic, stamped(p, "a", 1000, 0, sequence)).await;
-    }
-}
-
-async fn a_gap_in_the_sequence_is_out_of_order(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for sequence in [0, 2, 1] {
-        send(p, &format!("sequence {sequence}"), &mut leader, &topic, stamped(p, "a", 1000, 0, sequence)).await;
-    }
-    p.ask("v7", &mut leader, 7, &produce(&topic, 0, stamped(p, "a", 1000, 0, 9))).await;
-    log(p, &mut leader, &topic).await;
-}
-
-async fn an_unknown_producer_may_start_anywhere(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    send(p, "sequence 17", &mut leader, &topic, stamped(p, "a", 1000, 0, 17)).await;
-    send(p, "sequence 18", &mut leader, &topic, stamped(p, "b", 1000, 0, 18)).await;
-    send(p, "another, epoch 4", &mut leader, &topic, stamped(p, "c", 1001, 4, 5)).await;
-    log(p, &mut leader, &topic).await;
-}
-
-async fn a_higher_epoch_starts_at_sequence_0(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for (epoch, sequence) in [(0, 0), (1, 1), (1, 0), (1, 1), (5, 0)] {
-        let step = format!("epoch {epoch}, sequence {sequence}");
-        send(p, &step, &mut leader, &topic, stamped(p, "a", 1000, epoch, sequence)).await;
-    }
-}
-
-async fn a_lower_epoch_is_refused(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for (epoch, sequence) in [(3, 0), (2, 1), (2, 0), (3, 1)] {
-        let step = format!("epoch {epoch}, sequence {sequence}");
-        send(p, &step, &mut leader, &topic, stamped(p, "a", 1000, epoch, sequence)).await;
-    }
-    p.ask("v12", &mut leader, 12, &produce(&topic, 0, stamped(p, "a", 1000, 1, 0))).await;
-}
-
-async fn a_new_leader_knows_the_producers(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for sequence in 0..7 {
-        leader.ask(PRODUCE, &produce(&topic, 0, stamped(p, "a", 1000, 3, sequence))).await;
-    }
-    p.cluster.move_leader(&topic, 0).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for (epoch, sequence) in [(3, 6), (3, 2), (3, 1), (3, 9), (2, 0), (3, 7)] {
-        let step = format!("epoch {epoch}, sequence {sequence}");
-        send(p, &step, &mut leader, &topic, stamped(p, "a", 1000, epoch, sequence)).await;
-    }
-    p.ask("the last of the log", &mut leader, FETCH, &fetch(&topic, 0, 6)).await;
-}
-
 async fn an_old_leader_says_who_leads_now(p: &Script<'_>) {
     let topic = p.topic("T", 1).await;
     let mut leader = p.leader(&topic, 0).await;
@@ -502,38 +417,6 @@ async fn an_old_leader_says_who_leads_now(p: &Script<'_>) {
     for version in [9, 10, 12] {
         p.ask(&format!("the old leader, v{version}"), &mut leader, version, &produce(&topic, 0, good(p, &["a"]))).await;
     }
-}
-
-async fn sequence_numbers_wrap_to_0(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for sequence in [i32::MAX - 1, i32::MAX, 0, 1, i32::MAX] {
-        send(p, &format!("sequence {sequence}"), &mut leader, &topic, stamped(p, "a", 1000, 0, sequence)).await;
-    }
-    let across = good(p, &["a", "b", "c"]).producer(1001, 0, i32::MAX - 1).encode();
-    send(p, "three across", &mut leader, &topic, across).await;
-    send(p, "the next", &mut leader, &topic, stamped(p, "a", 1001, 0, 1)).await;
-}
-
-async fn a_batch_that_only_begins_like_an_earlier_one_is_out_of_order(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    send(p, "0 to 1", &mut leader, &topic, good(p, &["a", "b"]).producer(1000, 0, 0).encode()).await;
-    send(p, "0", &mut leader, &topic, good(p, &["a"]).producer(1000, 0, 0).encode()).await;
-    send(p, "0 to 2", &mut leader, &topic, good(p, &["a", "b", "c"]).producer(1000, 0, 0).encode()).await;
-    send(p, "1", &mut leader, &topic, good(p, &["b"]).producer(1000, 0, 1).encode()).await;
-    send(p, "0 to 1, other values", &mut leader, &topic, good(p, &["x", "y"]).producer(1000, 0, 0).encode()).await;
-    log(p, &mut leader, &topic).await;
-}
-
-async fn a_producer_id_needs_an_epoch_and_a_sequence(p: &Script<'_>) {
-    let topic = p.topic("T", 1).await;
-    let mut leader = p.leader(&topic, 0).await;
-    for (id, epoch, sequence) in [(1000, -1, 0), (1001, 0, -1), (-1, 0, 0), (-2, -1, -1), (1002, 0, -5)] {
-        let step = format!("{id}/{epoch}/{sequence}");
-        send(p, &step, &mut leader, &topic, stamped(p, "a", id, epoch, sequence)).await;
-    }
-    log(p, &mut leader, &topic).await;
 }
 
 async fn max_time_stamps_are_the_records_own(p: &Script<'_>) {

@@ -464,8 +464,7 @@ async fn from_version_5_a_commit_of_offsets_adds_its_group(p: &Script<'_>) {
     let mut coordinator = p.cluster.raw_coordinator(&group).await;
     let mut producer = Producer::new(p).await;
     for version in [3, 4] {
-        let request = commit(&producer, &group, &topic, 4);
-        p.ask(&format!("v{version}"), &mut coordinator, version, &request).await;
+        p.ask(&format!("v{version}"), &mut coordinator, version, &commit(&producer, &group, &topic, 4)).await;
     }
     p.ask("v5", &mut coordinator, 5, &commit(&producer, &group, &topic, 5)).await;
     let end = producer.end(true);
@@ -494,8 +493,8 @@ async fn another_broker_does_not_take_the_offsets_of_a_transaction(p: &Script<'_
     let mut other = p.cluster.raw(p.cluster.coordinator(&group).await % 3 + 1).await;
     let mut producer = Producer::new(p).await;
     add_group(&mut producer, &group).await;
+    let request = commit(&producer, &group, &topic, 5);
     for version in [0, 3, 5] {
-        let request = commit(&producer, &group, &topic, 5);
         p.ask(&format!("v{version}"), &mut other, version, &request).await;
     }
 }
