@@ -1,4 +1,4 @@
-//! The layouts of every version, and members that send something else. Pure.
+//! The layouts of every version, and members that send something else; the names of Kafka's ConsumerProtocolTest. Pure.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn owned() -> Vec<(String, Vec<i32>)> {
 }
 
 #[test]
-fn each_version_has_its_fields() {
+fn serialize_deserialize_subscription_all_versions() {
     let sorted = Subscription { topics: vec!["a".into(), "b".into()], owned_partitions: owned(), ..subscription(3) };
     let none =
         Subscription { version: 0, owned_partitions: Vec::new(), generation_id: -1, rack_id: None, ..sorted.clone() };
@@ -56,13 +56,46 @@ fn the_bytes_are_those_of_the_java_client() {
 }
 
 #[test]
-fn later_versions_are_read_as_the_highest_known() {
+fn serialize_subscription_should_order_topics() {
+    let topics = |topics: [&str; 3]| Subscription { topics: topics.map(str::to_owned).into(), ..subscription(3) };
+    assert_eq!(topics(["c", "a", "b"]).encode(), topics(["a", "b", "c"]).encode());
+}
+
+#[test]
+fn serialize_subscription_should_order_owned_partitions() {
+    let bytes = subscription(3).encode();
+    assert_eq!(bytes, Subscription { owned_partitions: owned(), ..subscription(3) }.encode());
+}
+
+#[test]
+fn deserialize_old_subscription_version() {
+    let read = Subscription::decode(subscription(0).encode().unwrap()).unwrap();
+    assert_eq!((read.owned_partitions, read.generation_id, read.rack_id), (vec![], -1, None));
+    assert_eq!((read.topics, read.user_data), (vec!["a".into(), "b".into()], Some(Bytes::from_static(b"data"))));
+}
+
+#[test]
+fn deserialize_new_subscription_with_old_version() {
+    // A member that says less than what follows.
+    let mut bytes = subscription(1).encode().unwrap().to_vec();
+    bytes[1] = 0;
+    let read = Subscription::decode(bytes.into()).unwrap();
+    assert_eq!((read.version, read.owned_partitions), (0, vec![]));
+    assert_eq!(read.topics, ["a", "b"]);
+}
+
+/// Later versions are read as the highest that is known.
+#[test]
+fn deserialize_future_subscription_version() {
     let mut bytes = subscription(3).encode().unwrap().to_vec();
     bytes[1] = 9;
     bytes.extend_from_slice(b"something new");
     let read = Subscription::decode(bytes.into()).unwrap();
     assert_eq!((read.version, read.generation_id, read.rack_id.as_deref()), (9, 5, Some("r1")));
+}
 
+#[test]
+fn deserialize_future_assignment_version() {
     let assignment = Assignment { partitions: owned(), user_data: None, ..Assignment::default() };
     let mut bytes = assignment.encode().unwrap().to_vec();
     bytes[1] = 4;
@@ -71,7 +104,34 @@ fn later_versions_are_read_as_the_highest_known() {
 }
 
 #[test]
-fn assignments_keep_their_order() {
+fn deserialize_null_assignment_user_data() {
+    let assignment = Assignment { partitions: owned(), user_data: None, ..Assignment::default() };
+    assert_eq!(Assignment::decode(assignment.encode().unwrap()).unwrap().user_data, None);
+}
+
+#[test]
+fn user_data_of_sticky_members_has_two_layouts() {
+    let new = StickyUserData { partitions: owned(), generation_id: Some(7) };
+    let old = StickyUserData { generation_id: None, ..new.clone() };
+    let bytes = new.encode().unwrap();
+    assert_eq!(bytes[bytes.len() - 4..], [0, 0, 0, 7]);
+    assert_eq!(old.encode().unwrap(), bytes[..bytes.len() - 4]);
+    for end in 0..bytes.len() {
+        let read = StickyUserData::decode(bytes.slice(..end));
+        // Without a whole generation it is the older one.
+        assert_eq!(read.is_ok(), end >= bytes.len() - 4, "cut at {end}");
+        assert!(read.is_err() || read == Ok(old.clone()));
+    }
+    assert_eq!(StickyUserData::decode(bytes), Ok(new));
+
+    let data = CooperativeStickyUserData { generation_id: 7 };
+    assert_eq!(data.encode()[..], [0, 0, 0, 7]);
+    assert_eq!(CooperativeStickyUserData::decode(Bytes::from_static(&[0, 0, 0, 7, 1])), Ok(data));
+    assert!(CooperativeStickyUserData::decode(Bytes::from_static(&[0, 0, 7])).is_err());
+}
+
+#[test]
+fn serialize_deserialize_assignment_all_versions() {
     for version in 0..=3 {
         let partitions = vec![("b".into(), vec![2, 0]), ("a".into(), vec![])];
         let assignment = Assignment { version, partitions, user_data: Some(Bytes::new()) };

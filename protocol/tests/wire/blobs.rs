@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use milena_protocol::compression::Compression;
-use milena_protocol::group::{Assignment, Subscription};
+use milena_protocol::group::{Assignment, CooperativeStickyUserData, StickyUserData, Subscription};
 use milena_protocol::records::{
     Attributes, Batch, BatchHeader, Batches, ControlMarker, NewRecord, TimestampType, control_marker,
 };
@@ -186,4 +186,19 @@ fn assignments_are_read_and_written_alike() {
         every_prefix_is_an_error(&name, &bytes, decode);
         no_flip_panics(&bytes, FLIPS, decode);
     }
+}
+
+#[test]
+fn user_data_of_sticky_members_is_read_and_written_alike() {
+    let data = named("user-data ");
+    let [(_, sticky), (_, cooperative)] = &data[..] else { panic!("{data:?}") };
+
+    let expected = StickyUserData { partitions: vec![("orders".to_owned(), vec![2, 1])], generation_id: Some(7) };
+    assert_eq!(StickyUserData::decode(sticky.clone()).as_ref(), Ok(&expected));
+    assert_eq!(expected.encode().as_ref(), Ok(sticky));
+    no_flip_panics(sticky, FLIPS, |bytes| StickyUserData::decode(bytes).map_err(|error| error.to_string()));
+
+    let expected = CooperativeStickyUserData { generation_id: 7 };
+    assert_eq!(CooperativeStickyUserData::decode(cooperative.clone()), Ok(expected));
+    assert_eq!(expected.encode(), cooperative);
 }

@@ -46,11 +46,30 @@ mod tests {
         assert_eq!(order(&members), ["a", "b", "\u{10000}", "\u{ffff}"]);
     }
 
-    #[test]
-    fn member_info_sorting_with_all_or_some_group_instance_ids() {
-        let named = |id, instance_id| Member { instance_id, ..member(id, &[]) };
+    fn named<'a>(id: &'a str, instance_id: Option<&'a str>) -> Member<'a> {
+        Member { instance_id, ..member(id, &[]) }
+    }
 
-        assert_eq!(order(&[named("a", Some("2")), named("b", Some("1"))]), ["b", "a"]);
+    #[test]
+    fn member_info_sorting_with_all_group_instance_id() {
+        assert_eq!(
+            order(&[named("a", Some("2")), named("c", Some("\u{ffff}")), named("b", Some("1"))]),
+            ["b", "a", "c"]
+        );
+    }
+
+    #[test]
+    fn member_info_sorting_with_some_group_instance_id() {
         assert_eq!(order(&[named("a", None), named("c", None), named("b", Some("z"))]), ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn merge_sort_many_member_info() {
+        let ids: Vec<String> = (0..64).map(|number| format!("{:02}", number * 37 % 64)).collect();
+        let members = ids.iter().map(|id| named(id, Some(&**id).filter(|id| **id < *"40")));
+        let mut expected = ids.clone();
+        expected.sort();
+
+        assert_eq!(order(&members.collect::<Vec<_>>()), expected);
     }
 }

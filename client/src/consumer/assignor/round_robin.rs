@@ -113,7 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn static_member_round_robin_assignment_persistent_after_member_ids_change() {
+    fn static_member_round_robin_assignment_persistent() {
+        let topics = names(["t1", "t2"]);
+        let of = |id, instance| Member { instance_id: Some(instance), ..member(id, &topics) };
+        let before = assign(&[of("a", "1"), of("b", "2"), of("c", "3")], &[("t1", 5), ("t2", 4)]);
+        // The second is gone; then it is back, listed first.
+        assert_ne!(assign(&[of("a", "1"), of("c", "3")], &[("t1", 5), ("t2", 4)]), [&*before[0], &*before[2]]);
+        let after = assign(&[of("b", "2"), of("a", "1"), of("c", "3")], &[("t1", 5), ("t2", 4)]);
+        assert_eq!([&after[1], &after[0], &after[2]], [&before[0], &before[1], &before[2]]);
+    }
+
+    #[test]
+    fn static_member_round_robin_assignment_persistent_after_member_id_changes() {
         let topics = names(["t1", "t2"]);
         let of = |id, instance| Member { instance_id: Some(instance), ..member(id, &topics) };
         let before = assign(&[of("a", "1"), of("b", "2"), of("c", "3")], &[("t1", 5), ("t2", 4)]);

@@ -5,9 +5,14 @@ import java.nio.ByteBuffer;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 
+import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
+import org.apache.kafka.clients.consumer.ConsumerPartitionAssignor;
 import org.apache.kafka.clients.consumer.ConsumerPartitionAssignor.Assignment;
 import org.apache.kafka.clients.consumer.ConsumerPartitionAssignor.Subscription;
+import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
+import org.apache.kafka.clients.consumer.StickyAssignor;
 import org.apache.kafka.clients.consumer.internals.ConsumerProtocol;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.compress.Compression;
@@ -52,6 +57,10 @@ public class Blobs {
             print("assignment " + version, ConsumerProtocol.serializeAssignment(assignment, version));
         }
         print("assignment plain", ConsumerProtocol.serializeAssignment(new Assignment(List.of())));
+        for (ConsumerPartitionAssignor assignor : List.of(new StickyAssignor(), new CooperativeStickyAssignor())) {
+            assignor.onAssignment(assignment, new ConsumerGroupMetadata("group", 7, "member", Optional.empty()));
+            print("user-data " + assignor.name(), assignor.subscriptionUserData(Set.of("orders")));
+        }
     }
 
     /** Duplicate header names, nulls, a time that goes back, a gap in the offsets; a transactional producer. */

@@ -90,7 +90,18 @@ fn one_static_consumer_and_one_dynamic_consumer_two_topics_six_partitions() {
 }
 
 #[test]
-fn static_member_range_assignment_persistent_after_member_ids_change() {
+fn static_member_range_assignment_persistent() {
+    let topics = names(["t1", "t2"]);
+    let of = |id, instance| Member { instance_id: Some(instance), ..member(id, &topics) };
+    let before = assign(&[of("a", "1"), of("b", "2"), of("c", "3")], &[("t1", 5), ("t2", 4)]);
+    // The second is gone; then it is back, listed first.
+    assert_ne!(assign(&[of("a", "1"), of("c", "3")], &[("t1", 5), ("t2", 4)]), [&*before[0], &*before[2]]);
+    let after = assign(&[of("b", "2"), of("a", "1"), of("c", "3")], &[("t1", 5), ("t2", 4)]);
+    assert_eq!([&after[1], &after[0], &after[2]], [&before[0], &before[1], &before[2]]);
+}
+
+#[test]
+fn static_member_range_assignment_persistent_after_member_id_changes() {
     let topics = names(["t1", "t2"]);
     let of = |id, instance| Member { instance_id: Some(instance), ..member(id, &topics) };
     let before = assign(&[of("a", "1"), of("b", "2"), of("c", "3")], &[("t1", 5), ("t2", 4)]);
@@ -100,7 +111,7 @@ fn static_member_range_assignment_persistent_after_member_ids_change() {
 }
 
 #[test]
-fn rack_aware_static_member_range_assignment_persistent_after_member_ids_change() {
+fn rack_aware_static_member_range_assignment_persistent_after_member_id_changes() {
     let topics = names(["t1", "t2"]);
     let cluster = racks(&[("t1", 5), ("t2", 4)], 3, 2);
     let of = |id, instance, rack| Member { instance_id: Some(instance), ..in_rack(id, rack, &topics) };
@@ -135,6 +146,27 @@ fn rack_aware_assignment_with_non_equal_subscription() {
     let sizes = [("t1", 6), ("t2", 7), ("t3", 2)];
     let members = [in_rack("a", "a", &all), in_rack("b", "b", &all), in_rack("c", "c", &some)];
     let near = ["t1-0 t1-3 t2-0 t2-2 t2-3 t2-6 t3-0", "t1-1 t1-4 t2-1 t2-4 t2-5 t3-1", "t1-2 t1-5"];
+    assert_eq!(shares(&Range, &members, &racks(&sizes, 3, 1)), near);
+}
+
+#[test]
+fn rack_aware_assignment_with_uniform_partitions() {
+    let topics = names(["t1", "t2", "t3"]);
+    let members = ["a", "b", "c"].map(|rack| in_rack(rack, rack, &topics));
+    let sizes = [("t1", 5), ("t2", 5), ("t3", 5)];
+    // All topics alike: partitions with the same number stay together, near if there is room.
+    let near = ["t1-0 t1-3 t2-0 t2-3 t3-0 t3-3", "t1-1 t1-4 t2-1 t2-4 t3-1 t3-4", "t1-2 t2-2 t3-2"];
+    assert_eq!(shares(&Range, &members, &racks(&sizes, 3, 1)), near);
+    let plain = ["t1-0 t1-1 t2-0 t2-1 t3-0 t3-1", "t1-2 t1-3 t2-2 t2-3 t3-2 t3-3", "t1-4 t2-4 t3-4"];
+    assert_eq!(shares(&Range, &members, &racks(&sizes, 3, 3)), plain);
+}
+
+#[test]
+fn rack_aware_assignment_with_uniform_partitions_non_equal_subscription() {
+    let (all, some) = (names(["t1", "t2", "t3"]), names(["t1", "t3"]));
+    let members = [in_rack("a", "a", &all), in_rack("b", "b", &all), in_rack("c", "c", &some)];
+    let sizes = [("t1", 5), ("t2", 5), ("t3", 5)];
+    let near = ["t1-0 t1-3 t2-0 t2-2 t2-3 t3-0 t3-3", "t1-1 t1-4 t2-1 t2-4 t3-1 t3-4", "t1-2 t3-2"];
     assert_eq!(shares(&Range, &members, &racks(&sizes, 3, 1)), near);
 }
 

@@ -383,6 +383,31 @@ fn far(run: &Run) -> usize {
     run.members.iter().map(far).sum()
 }
 
+/// Kafka's AbstractPartitionAssignorTest.
+#[test]
+fn use_rack_aware_assignment() {
+    let sizes = [("t", 6), ("u", 7)];
+    let divided = |assignor: &'static dyn Assignor, topics: Topics, racks: [Option<&str>; 3]| {
+        let mut run = Run::new(assignor, topics);
+        for (id, rack) in ["a", "b", "c"].into_iter().zip(racks) {
+            run.own(id, "t u", -1, "");
+            run.member(id).rack = rack.map(str::to_owned);
+        }
+        run.divide();
+        run.words()
+    };
+    for assignor in [&Range as &dyn Assignor, &Sticky, &CooperativeSticky] {
+        let plain = divided(assignor, Topics::new(sizes), [None; 3]);
+        // Members without racks, in others, topics without, or everything everywhere: racks say nothing.
+        let everywhere = [Some("x"), Some("y"), Some("z")];
+        assert_eq!(divided(assignor, in_racks(&sizes, 1), [None; 3]), plain);
+        assert_eq!(divided(assignor, in_racks(&sizes, 1), [Some("o"), Some("p"), None]), plain);
+        assert_eq!(divided(assignor, Topics::new(sizes), everywhere), plain);
+        assert_eq!(divided(assignor, in_racks(&sizes, 3), everywhere), plain);
+        assert_ne!(divided(assignor, in_racks(&sizes, 1), [Some("z"), Some("y"), Some("x")]), plain);
+    }
+}
+
 #[test]
 fn rack_aware_assignment_with_uniform_subscription() {
     for (replicas, expected) in [(1, 1), (2, 0), (3, 0)] {
