@@ -171,14 +171,14 @@ async fn mock(min_insync: usize) -> MockCluster {
     started.await.unwrap_or_else(|error| panic!("start the mock cluster: {error}"))
 }
 
-/// Whether the cluster lacks what came with this release of Kafka; then it also says that the running test is skipped. The mock
-/// cluster lacks nothing.
+/// Whether the cluster lacks what came with this release of Kafka; then it also says that the running test, or the part of it that
+/// needs it, is skipped. The mock cluster lacks nothing.
 pub fn lacks(first_with: (u32, u32), what: &str) -> bool {
     let lacks = is_older_than(first_with);
     if lacks {
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
         let (version, (major, minor)) = (real_kafka::version(), first_with);
-        skipped(&test, &format!("Kafka {version} lacks {what}, which came with {major}.{minor}"));
+        skipped(&test, &format!("{what} came with {major}.{minor}, this is Kafka {version}"));
     }
     lacks
 }

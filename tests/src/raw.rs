@@ -13,12 +13,15 @@
 //! assert_eq!(leader.try_ask(99, &FetchRequest::default()).await, Err(NoAnswer::Closed));
 //! ```
 //!
+//! An older Kafka (`MILENA_TEST_KAFKA`) is asked in the version given, or the highest that it has below.
+//!
 //! Methods panic when the broker cannot be reached or its answer cannot be read, with the reason. Every wait has a deadline.
 
 mod batch;
 mod requests;
 mod transactions;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -27,6 +30,7 @@ use bytes::Bytes;
 use milena_protocol::ErrorCode;
 use milena_protocol::api::Request;
 use milena_protocol::frame::{correlation_id, decode_response, encode_request};
+use milena_protocol::messages::api_versions::ApiVersionsRequest;
 use milena_protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use milena_protocol::messages::offset_fetch::OffsetFetchRequest;
@@ -38,7 +42,7 @@ pub use batch::{RawBatch, now_ms};
 pub use requests::{fetch, produce};
 pub use transactions::{Coordinated, RawProducer};
 
-use crate::cluster::TestCluster;
+use crate::cluster::{TestCluster, is_older_than};
 use crate::eventually::eventually;
 
 /// How long an answer may take. It ends a test that hangs, it measures nothing.
@@ -50,6 +54,8 @@ pub struct RawConnection {
     stream: TcpStream,
     client_id: String,
     next_correlation: i32,
+    /// The highest versions of an older Kafka, by API.
+    highest: BTreeMap<i16, i16>,
 }
 
 /// A request that was sent and not answered yet.
@@ -78,7 +84,14 @@ impl RawConnection {
     pub async fn connect(address: &str) -> io::Result<Self> {
         let stream = timeout(WITHIN, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, client_id: "raw".to_owned(), next_correlation: 1 })
+        let mut connection =
+            Self { stream, client_id: "raw".to_owned(), next_correlation: 1, highest: BTreeMap::new() };
+        if is_older_than((4, 4)) {
+            let offered = connection.io_ask(0, &ApiVersionsRequest::default()).await?;
+            connection.highest = offered.api_keys.iter().map(|api| (api.api_key, api.max_version)).collect();
+            connection.next_correlation = 1;
+        }
+        Ok(connection)
     }
 
     /// Names the client in the requests from now on; it is `raw` before.
@@ -105,6 +118,8 @@ impl RawConnection {
 
     /// Sends a request and does not wait. Answers come in the order of the requests.
     pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> Sent<R> {
+        let highest = self.highest.get(&R::KEY.0).filter(|_| R::VERSIONS.contains(version));
+        let version = highest.map_or(version, |highest| version.min(*highest));
         let correlation = self.next_correlation;
         self.next_correlation += 1;
         let frame = encode_request(version, correlation, &self.client_id, request)

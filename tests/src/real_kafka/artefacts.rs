@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Error, write_file};
 
-/// Kafka names no logging back end among its dependencies; this one reads `log4j2.yaml`.
+/// Kafka names no logging back end among its dependencies; this one reads `log4j2.properties`.
 const LOGGING: (&str, &str) = ("log4j-slf4j-impl", "2.25.5");
 
 /// Older ones do not come up on Java 17.

@@ -69,7 +69,7 @@ impl Ports {
         with_shared([
             ("broker.id", id.to_string()),
             ("zookeeper.connect", format!("127.0.0.1:{}", self.zookeeper())),
-            ("zookeeper.session.timeout.ms", "1500".to_owned()),
+            ("zookeeper.session.timeout.ms", "4000".to_owned()),
             ("zookeeper.connection.timeout.ms", "60000".to_owned()),
             ("listeners", format!("PLAINTEXT://127.0.0.1:{}", self.client(id))),
             ("log.dirs", data.display().to_string()),

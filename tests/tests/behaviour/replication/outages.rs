@@ -1,5 +1,7 @@
 //! Leaders that crash or stand still, and who leads then.
 
+use milena_tests::cluster::lacks;
+
 use super::*;
 
 #[tokio::test]
@@ -49,6 +51,9 @@ async fn a_leader_that_stood_still_follows_when_it_goes_on_and_takes_no_more_rec
 
 #[tokio::test]
 async fn without_a_replica_in_sync_nobody_leads_until_the_last_leader_is_back_with_all_records() {
+    if lacks((4, 1), "eligible leader replicas (KIP-966)") {
+        return;
+    }
     let partition = Partition::own("last", &[1, 2], &[]).await;
     partition.write("a", -1).await;
     partition.cluster.freeze(2).await;
@@ -69,6 +74,9 @@ async fn without_a_replica_in_sync_nobody_leads_until_the_last_leader_is_back_wi
 
 #[tokio::test]
 async fn a_replica_that_left_below_min_insync_replicas_lacks_nothing_that_is_committed_and_may_lead() {
+    if lacks((4, 1), "eligible leader replicas (KIP-966)") {
+        return;
+    }
     let partition = Partition::own("eligible", &[1, 2], &[("min.insync.replicas", "2")]).await;
     partition.write("a", -1).await;
     partition.cluster.freeze(2).await;
