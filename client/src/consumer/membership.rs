@@ -313,8 +313,12 @@ impl Membership {
         }
     }
 
-    /// The metadata changed, or a generation became stable: a leader looks whether what it divided is still what there is.
+    /// The metadata changed, or a generation became stable: a leader looks whether what it divided is still what there is, and
+    /// everybody whether the coordinator is.
     pub(crate) fn on_view(&mut self, view: &ClusterView, now: Time) {
+        if self.coordinator.has_departed(|broker| view.brokers.contains_key(&broker)) && !self.waits_for_others() {
+            self.lose_coordinator(now);
+        }
         let State::Stable { role: Role::Leader(leading) } = &mut self.state else { return };
         let topics = Topics::of(view, &leading.topics, leading.uses_racks);
         if *leading.divided.get_or_insert_with(|| topics.clone()) != topics {

@@ -5,6 +5,7 @@
 
 mod session;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use milena_protocol::ErrorCode;
@@ -31,8 +32,8 @@ const READ_COMMITTED: i8 = 1;
 pub(crate) struct Pending {
     context: Context,
     wanted: Vec<(FetchKey, FetchPartition)>,
-    /// How many of them the cluster did not know when the request came.
-    unknown: usize,
+    /// Those of them that the cluster did not know when the request came.
+    unknown: BTreeSet<FetchKey>,
     min_bytes: u64,
     max_bytes: usize,
     is_read_committed: bool,
@@ -80,7 +81,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: FetchRequest) ->
     let watched: Vec<PartitionId> = wanted.iter().filter_map(|(key, _)| find(core, call, key).ok()).collect();
     let pending = Pending {
         context,
-        unknown: wanted.len() - watched.len(),
+        unknown: wanted.iter().map(|(key, _)| key).filter(|key| find(core, call, key).is_err()).cloned().collect(),
         wanted,
         min_bytes: u64::try_from(min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(max_bytes).unwrap_or(0),
@@ -119,8 +120,9 @@ fn refuse(request: FetchRequest, error_code: ErrorCode) -> FetchResponse {
 /// Looks again at a request that waits.
 pub(crate) fn check(core: &mut Core, call: &Call<'_>, pending: Pending, is_expired: bool) -> Result<Outcome, Pending> {
     // A partition that has gone since ends the wait.
-    let unknown = pending.wanted.iter().filter(|(key, _)| find(core, call, key).is_err()).count();
-    if !is_expired && unknown <= pending.unknown && !is_ready(core, call, &pending) {
+    let is_gone =
+        |(key, _): &(FetchKey, FetchPartition)| find(core, call, key).is_err() && !pending.unknown.contains(key);
+    if !is_expired && !pending.wanted.iter().any(is_gone) && !is_ready(core, call, &pending) {
         return Err(pending);
     }
     let response = read(core, call, pending);
@@ -145,6 +147,8 @@ fn is_ready(core: &Core, call: &Call<'_>, pending: &Pending) -> bool {
             Err(_) => Sight::Unknown,
             Ok(id) => match look(core, call, id, wanted, pending) {
                 Err(_) | Ok(Window { diverging: Some(_), .. } | Window { closer: Some(_), .. }) => Sight::Trouble,
+                // What is in an older segment comes alone, so nothing is waited for.
+                Ok(window) if window.log.segment_end(wanted.fetch_offset) < window.end => Sight::Trouble,
                 Ok(window) => {
                     let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
                     Sight::Bytes(window.log.bytes_between(wanted.fetch_offset, window.end).min(limit))
@@ -200,14 +204,17 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
     let mut answers = Vec::with_capacity(pending.wanted.len());
     let mut unknown = Vec::new();
     for (key, wanted) in &pending.wanted {
-        let id = find(core, call, key);
+        let was_unknown = pending.unknown.contains(key);
+        // What has gone since had a name, even if the request has an id for it.
+        let name_it = |code| if was_unknown { code } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+        let id = find(core, call, key).map_err(name_it);
         let window = id.and_then(|id| look(core, call, id, wanted, &pending));
         let data = match window {
             Err(error_code) => PartitionData {
                 partition_index: key.partition,
                 error_code,
                 high_watermark: -1,
-                aborted_transactions: id.is_err().then(Vec::new),
+                aborted_transactions: was_unknown.then(Vec::new),
                 ..Default::default()
             },
             Ok(window) => {
@@ -237,7 +244,7 @@ fn read(core: &mut Core, call: &Call<'_>, pending: Pending) -> FetchResponse {
             }
         };
         // Kafka answers those that it does not know at the end.
-        if id.is_ok() { answers.push((key.clone(), data)) } else { unknown.push((key.clone(), data)) }
+        if was_unknown { unknown.push((key.clone(), data)) } else { answers.push((key.clone(), data)) }
     }
     answers.append(&mut unknown);
     let session_id = match core.brokers.get_mut(&call.broker()) {

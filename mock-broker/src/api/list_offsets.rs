@@ -102,7 +102,12 @@ fn find(
     let broker = core.brokers.get(&call.broker()).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let replica = broker.replica_for_client(id, wanted.current_leader_epoch, leader_only)?;
     let log = &replica.log;
-    let end = if isolation_level == READ_COMMITTED { replica.last_stable_offset() } else { replica.high_watermark };
+    let end = match isolation_level {
+        // A debugger sees what is not committed, too.
+        _ if !leader_only => log.end(),
+        READ_COMMITTED => replica.last_stable_offset(),
+        _ => replica.high_watermark,
+    };
     // A leader that has not caught up with its own election yet does not know how far its records will hold.
     let is_unsure = end < log.latest_epoch_start();
     let unsure = match call.version() {

@@ -294,10 +294,12 @@ impl Log {
     }
 
     /// The batches from the one with offset `from` up to offset `until`, cut off after `max_bytes`. A first batch that does not
-    /// fit is given whole if `at_least_one`, otherwise nothing is.
+    /// fit is given whole if `at_least_one`, otherwise nothing is. As in Kafka, they are of one segment.
     pub(crate) fn read(&self, from: i64, until: i64, max_bytes: usize, at_least_one: bool) -> Vec<Bytes> {
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut room = max_bytes;
+        let first = self.batches_from(from).next().map_or(from, |batch| batch.header().base_offset);
+        let until = until.min(self.segment_end(first));
         for batch in self.batches_from(from) {
             if batch.header().next_offset() > until {
                 break;

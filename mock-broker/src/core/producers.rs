@@ -130,6 +130,11 @@ impl Producers {
         attempt.joining = joining;
     }
 
+    pub(crate) fn retain(&mut self, stays: impl Fn(i64) -> bool) {
+        self.known.retain(|producer_id, _| stays(*producer_id));
+        self.attempts.clear();
+    }
+
     pub(crate) fn epoch(&self, producer_id: i64) -> Option<i16> {
         self.known.get(&producer_id).map(|producer| producer.epoch)
     }

@@ -65,9 +65,10 @@ impl Replica {
         }
     }
 
-    /// Forgets its idempotent producers, as it does with those that have not written for `producer.id.expiration.ms`.
+    /// Forgets its idempotent producers, as it does with those that have not written for `producer.id.expiration.ms`. One with
+    /// an open transaction stays.
     pub(crate) fn expire_producers(&mut self) {
-        self.producers = Producers::default();
+        self.producers.retain(|producer_id| self.log.open_transaction(producer_id).is_some());
         self.producers_from = self.log.end();
     }
 

@@ -51,11 +51,13 @@ impl Core {
 
     /// The two replicas, if the second one can fetch from the first one and believes that it should.
     fn pair(&self, id: PartitionId, leader: i32, follower: i32) -> Option<(&Replica, &Replica)> {
+        if follower == leader {
+            return None;
+        }
         let replica_of =
             |broker: i32| self.brokers.get(&broker).filter(|broker| broker.is_in_touch())?.replicas.get(&id);
         let (source, target) = (replica_of(leader)?, replica_of(follower)?);
-        let follows = follower != leader
-            && (target.role.leader, target.role.leader_epoch) == (leader, source.role.leader_epoch)
+        let follows = (target.role.leader, target.role.leader_epoch) == (leader, source.role.leader_epoch)
             && target.held_since.is_none();
         follows.then_some((source, target))
     }

@@ -310,13 +310,17 @@ impl Core {
             orphans.extend(broker.transactions.unload(id.index));
             let Some(replica) = leads else { continue };
             broker.transactions.partitions.insert(id.index, replica.role.leader_epoch);
+            // What the others do not have yet may still be lost: nobody acts on it before.
+            let end = replica.log.end();
+            let is_unsure = replica.high_watermark < end;
             for (transactional_id, transaction) in read(&replica.log) {
                 let transactions = &mut broker.transactions;
-                if transaction.ends_by().is_some() {
+                if is_unsure || transaction.ends_by().is_some() {
                     transactions.unsettled.insert(transactional_id.clone());
                 }
+                let pending = is_unsure.then(|| Pending { next: transaction.clone(), end, answer: None });
                 let markers = markers::of(&transaction);
-                let coordinated = Coordinated { markers, ..Coordinated::new(id.index, transaction) };
+                let coordinated = Coordinated { pending, markers, ..Coordinated::new(id.index, transaction) };
                 transactions.by_id.insert(transactional_id.clone(), coordinated);
                 transactions.rearm(&transactional_id, wall_start_ms);
             }

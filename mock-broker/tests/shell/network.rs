@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use milena_mock_broker::{Direction, ErrorCode, GroupState, MockCluster, Topic};
+use milena_mock_broker::{ApiKey, Direction, ErrorCode, Fault, GroupState, MockCluster, Topic};
 use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use milena_protocol::messages::produce::ProduceRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,6 +96,17 @@ async fn a_zombie_serves_clients_and_what_it_takes_is_lost() {
     cluster.broker(zombie).rejoin();
     assert_eq!(partition.records_at(zombie), partition.records());
     assert_eq!((partition.values(), partition.high_watermark_at(zombie)), (vec!["kept".into()], 1));
+}
+
+/// Since KIP-966 the high watermark stands still below `min.insync.replicas`, so a broker gives this error in a race only.
+#[tokio::test]
+async fn not_enough_replicas_after_append_comes_from_a_fault_and_the_record_is_written() {
+    let cluster = in_memory();
+    let code = ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+    let after_append = cluster.fault(Fault::on(ApiKey::PRODUCE).topic("orders").apply_then_error(code));
+    let mut client = Client::connect(&cluster, 1, Over::Pipe).await.unwrap();
+    assert_eq!(client.produce("orders", "a").await.unwrap().error_code, code);
+    assert_eq!((after_append.hits(), cluster.partition("orders", 0).values()), (1, vec!["a".into()]));
 }
 
 #[tokio::test]

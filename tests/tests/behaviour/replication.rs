@@ -19,14 +19,14 @@ use milena_protocol::messages::offset_for_leader_epoch::{
 };
 use milena_protocol::messages::produce::{PartitionProduceResponse, ProduceRequest};
 use milena_protocol::records::Batches;
-use milena_tests::cluster::TestCluster;
+use milena_tests::cluster::{TestCluster, is_older_than, lacks};
 use milena_tests::eventually::eventually;
 use milena_tests::raw::{self, NoAnswer, RawBatch};
 
-/// The last versions that name topics.
-const PRODUCE: i16 = 12;
+/// Versions that Kafka 2.8 knows, too.
+const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
-const LIST_OFFSETS: i16 = 7;
+const LIST_OFFSETS: i16 = 6;
 const EPOCHS: i16 = 4;
 
 const LATEST: i64 = -1;

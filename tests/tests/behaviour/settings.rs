@@ -2,16 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use milena::{ErrorCode, Position, Result};
+use milena::{ErrorCode, Position, Record, Result};
 use milena_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use milena_protocol::messages::produce::PartitionProduceResponse;
+use milena_protocol::records::Batches;
 use milena_tests::cluster::{TestCluster, lacks};
 use milena_tests::eventually::eventually;
-use milena_tests::raw::{RawBatch, RawConnection, now_ms, produce};
+use milena_tests::raw::{RawBatch, RawConnection, fetch, now_ms, produce};
 
-use crate::{client, read};
+use crate::{client, producer, read, texts};
 
 const PRODUCE: i16 = 9;
 const SECOND: i64 = 1000;
@@ -90,6 +91,25 @@ async fn compaction_keeps_the_last_record_of_each_key_at_its_offset_and_spares_t
         let offsets: Vec<i64> = read(&mut reader, expected.len()).await.iter().map(|record| record.offset()).collect();
         assert_eq!(offsets, expected);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_last_batch_of_a_producer_stays_without_records_and_readers_pass_over_it() -> Result<()> {
+    let mut log = Log::compacted(&[]).await;
+    producer(&log.cluster).await.send(Record::to(&log.topic).key("a").value("1")).await?;
+    log.put(-10, &[("a", Some("2"))]).await;
+    log.put(-20, &[("b", Some("1"))]).await;
+    log.until(&["1 a=2", "2 b=1"]).await;
+    let answer = log.leader.ask(12, &fetch(&log.topic, 0, 0)).await;
+    let records = answer.responses[0].partitions[0].records.clone().unwrap_or_default();
+    let batches: Vec<_> = Batches::new(records.into_bytes()).map(|batch| *batch.expect("a batch").header()).collect();
+    assert!(batches[0].producer_id >= 0, "what is next to come from it must be known");
+    let counts: Vec<_> = batches.iter().map(|batch| (batch.base_offset, batch.record_count)).collect();
+    assert_eq!(counts, [(0, 0), (1, 1)], "what is behind is in another segment");
+
+    let at_start = client(&log.cluster).await.reader().assign([((log.topic.as_str(), 0), Position::Beginning)]);
+    assert_eq!(texts(&read(&mut at_start.build().await?, 2).await), ["2", "1"]);
     Ok(())
 }
 

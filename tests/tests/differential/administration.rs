@@ -37,6 +37,7 @@ probes! {
     validation_alters_nothing
     a_batch_larger_than_a_segment_is_refused
     a_record_in_a_compacted_topic_needs_a_key
+    a_fetch_has_the_batches_of_one_segment
 }
 
 const DELETE_RECORDS: i16 = 2;
@@ -371,4 +372,17 @@ async fn a_record_in_a_compacted_topic_needs_a_key(p: &Script<'_>) {
     p.ask("none has one", &mut leader, PRODUCE, &produce(&topic, 0, batch)).await;
     let batch = RawBatch::keyed([("", None), ("k", Some(""))]).at(p.base_ms, 0);
     p.ask("an empty one will do", &mut leader, PRODUCE, &produce(&topic, 0, batch)).await;
+}
+
+async fn a_fetch_has_the_batches_of_one_segment(p: &Script<'_>) {
+    let topic = p.topic_with("T", 1, &[("segment.ms", "1000")]).await;
+    let mut leader = p.leader(&topic, 0).await;
+    for after in [0, 500, 1000, 1001, 2001, 2002] {
+        let batch = RawBatch::of(["x"]).at(p.base_ms + after, 0);
+        let answer = leader.ask(PRODUCE, &produce(&topic, 0, batch)).await;
+        assert!(answer.responses[0].partition_responses[0].error_code.is_none(), "{answer:?}");
+    }
+    for offset in 0..=6 {
+        p.ask(&format!("from {offset}"), &mut leader, 12, &fetch(&topic, 0, offset)).await;
+    }
 }

@@ -24,6 +24,10 @@ probes! {
     a_batch_comes_whole_for_an_offset_within_it
     a_fetch_waits_for_the_minimum
     a_fetch_that_waits_is_woken_by_a_record
+    a_fetch_that_waits_is_told_of_a_new_leader
+    a_fetch_that_waits_is_told_that_its_topic_is_gone
+    a_broker_without_a_replica_says_who_leads
+    a_reader_with_an_old_epoch_is_told_the_leader
     an_offset_out_of_range_does_not_wait
     an_unknown_partition_lets_the_others_wait
     only_a_committed_reader_is_told_of_aborted_transactions
@@ -197,6 +201,63 @@ async fn a_fetch_that_waits_is_woken_by_a_record(p: &Script<'_>) {
     let mut producer = p.cluster.raw_leader(&topic, 0).await;
     producer.ask(9, &produce(&topic, 0, RawBatch::of(["a"]).at(p.base_ms, 0))).await;
     p.answer("woken", &mut leader, sent).await;
+}
+
+async fn a_fetch_that_waits_is_told_of_a_new_leader(p: &Script<'_>) {
+    // Who may read from followers, and names no epoch, goes on waiting.
+    for (version, epoch, max_wait_ms) in [(10, -1, 60_000), (12, -1, 1000), (12, 0, 60_000)] {
+        let (topic, mut leader) = filled(p, &[]).await;
+        let mut waiting = FetchRequest { max_wait_ms, min_bytes: 1, ..fetch(&topic, 0, 0) };
+        waiting.topics[0].partitions[0].current_leader_epoch = epoch;
+        let sent = leader.send(version, &waiting).await;
+        let early = leader.frame(Duration::from_millis(100)).await.map(|_| ());
+        p.note(&format!("after 100 ms: {early:?}"));
+        p.cluster.move_leader(&topic, 0).await;
+        let answer = leader.answer(sent).await;
+        p.show(&format!("v{version} epoch {epoch}"), &answer.responses[0].partitions[0].error_code);
+    }
+}
+
+async fn a_fetch_that_waits_is_told_that_its_topic_is_gone(p: &Script<'_>) {
+    for version in [12, 13] {
+        let (topic, mut leader) = filled(p, &[]).await;
+        let mut waiting = FetchRequest { max_wait_ms: 60_000, min_bytes: 1, ..fetch(&topic, 0, 0) };
+        waiting.topics[0].topic_id = p.cluster.topic_id(&topic).await;
+        let sent = leader.send(version, &waiting).await;
+        let early = leader.frame(Duration::from_millis(100)).await.map(|_| ());
+        p.note(&format!("after 100 ms: {early:?}"));
+        p.delete_topic(&topic).await;
+        p.answer(&format!("gone, v{version}"), &mut leader, sent).await;
+    }
+}
+
+async fn a_broker_without_a_replica_says_who_leads(p: &Script<'_>) {
+    let topic = p.topic_on("T", &[1]).await;
+    drop(p.leader(&topic, 0).await);
+    let topic_id = p.cluster.topic_id(&topic).await;
+    let mut other = p.cluster.raw(2).await;
+    for version in [11, 12, 15, 16] {
+        let mut request = fetch(&topic, 0, 0);
+        request.topics[0].topic_id = topic_id;
+        p.ask(&format!("v{version}"), &mut other, version, &request).await;
+    }
+}
+
+async fn a_reader_with_an_old_epoch_is_told_the_leader(p: &Script<'_>) {
+    let (topic, leader) = filled(p, &[&["a"]]).await;
+    drop(leader);
+    p.cluster.move_leader(&topic, 0).await;
+    let mut leader = p.leader(&topic, 0).await;
+    let mut request = fetch(&topic, 0, 0);
+    request.topics[0].topic_id = p.cluster.topic_id(&topic).await;
+    for epoch in [0, 9] {
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        for version in [12, 16] {
+            let mut answer = leader.ask(version, &request).await;
+            answer.node_endpoints.iter_mut().for_each(|endpoint| endpoint.rack = None);
+            p.show(&format!("v{version} epoch {epoch}"), &answer);
+        }
+    }
 }
 
 async fn an_offset_out_of_range_does_not_wait(p: &Script<'_>) {

@@ -107,10 +107,20 @@ async fn a_write_that_not_all_have_in_time_is_timed_out(p: &Script<'_>) {
     p.ask("acks=-1", &mut leader, PRODUCE, &write(-1)).await;
     p.ask("acks=1", &mut leader, PRODUCE, &write(1)).await;
     p.ask("not committed", &mut leader, FETCH, &fetch(&topic, 0, 0)).await;
+    for replica_id in [-1, -2] {
+        let request = ListOffsetsRequest { replica_id, ..latest(&topic) };
+        p.ask(&format!("the end for replica {replica_id}"), &mut leader, 9, &request).await;
+    }
     p.cluster.thaw(FROZEN).await;
     let patient = ProduceRequest { timeout_ms: 60_000, ..write(-1) };
     p.ask("thawed", &mut leader, PRODUCE, &patient).await;
     p.ask("committed", &mut leader, FETCH, &fetch(&topic, 0, 0)).await;
+}
+
+fn latest(topic: &str) -> ListOffsetsRequest {
+    let partition = ListOffsetsPartition { partition_index: 0, timestamp: -1, ..Default::default() };
+    let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] }];
+    ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }
 }
 
 fn named(topic: &str) -> MetadataRequest {
@@ -156,9 +166,7 @@ async fn nobody_answers_for_a_partition_without_a_leader(p: &Script<'_>) {
         p.ask(&format!("produce v{version}"), &mut broker, version, &request).await;
     }
     p.ask("fetch", &mut broker, FETCH, &fetch(&topic, 0, 0)).await;
-    let partition = ListOffsetsPartition { partition_index: 0, timestamp: -1, ..Default::default() };
-    let topics = vec![ListOffsetsTopic { name: topic.clone(), partitions: vec![partition] }];
-    p.ask("list offsets", &mut broker, 9, &ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }).await;
+    p.ask("list offsets", &mut broker, 9, &latest(&topic)).await;
     let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 1 }];
     let topics = vec![DeleteRecordsTopic { name: topic, partitions }];
     p.ask("delete records", &mut broker, 2, &DeleteRecordsRequest { topics, timeout_ms: 5000 }).await;

@@ -48,6 +48,8 @@ probes! {
     an_unknown_producer_may_start_anywhere
     a_higher_epoch_starts_at_sequence_0
     a_lower_epoch_is_refused
+    a_new_leader_knows_the_producers
+    an_old_leader_says_who_leads_now
     sequence_numbers_wrap_to_0
     a_batch_that_only_begins_like_an_earlier_one_is_out_of_order
     a_producer_id_needs_an_epoch_and_a_sequence
@@ -476,6 +478,30 @@ async fn a_lower_epoch_is_refused(p: &Script<'_>) {
         send(p, &step, &mut leader, &topic, stamped(p, "a", 1000, epoch, sequence)).await;
     }
     p.ask("v12", &mut leader, 12, &produce(&topic, 0, stamped(p, "a", 1000, 1, 0))).await;
+}
+
+async fn a_new_leader_knows_the_producers(p: &Script<'_>) {
+    let topic = p.topic("T", 1).await;
+    let mut leader = p.leader(&topic, 0).await;
+    for sequence in 0..7 {
+        leader.ask(PRODUCE, &produce(&topic, 0, stamped(p, "a", 1000, 3, sequence))).await;
+    }
+    p.cluster.move_leader(&topic, 0).await;
+    let mut leader = p.leader(&topic, 0).await;
+    for (epoch, sequence) in [(3, 6), (3, 2), (3, 1), (3, 9), (2, 0), (3, 7)] {
+        let step = format!("epoch {epoch}, sequence {sequence}");
+        send(p, &step, &mut leader, &topic, stamped(p, "a", 1000, epoch, sequence)).await;
+    }
+    p.ask("the last of the log", &mut leader, FETCH, &fetch(&topic, 0, 6)).await;
+}
+
+async fn an_old_leader_says_who_leads_now(p: &Script<'_>) {
+    let topic = p.topic("T", 1).await;
+    let mut leader = p.leader(&topic, 0).await;
+    p.cluster.move_leader(&topic, 0).await;
+    for version in [9, 10, 12] {
+        p.ask(&format!("the old leader, v{version}"), &mut leader, version, &produce(&topic, 0, good(p, &["a"]))).await;
+    }
 }
 
 async fn sequence_numbers_wrap_to_0(p: &Script<'_>) {

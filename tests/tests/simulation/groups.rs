@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use milena::{CommitPolicy, Record};
 
-use crate::members::{GROUP, Log, Member, SESSION};
+use crate::members::{GROUP, Log, Manner, Member, SESSION};
 use crate::trouble::Trouble;
 use crate::world::{World, for_each_seed, run};
 
@@ -21,23 +21,38 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
     let producer = client.producer().build().await.unwrap();
     let policy = if world.random.below(2) == 0 { CommitPolicy::Returned } else { CommitPolicy::Acked };
     let strategy = STRATEGIES[world.random.below(4) as usize];
-    let manner = (policy, strategy);
     let hold = Duration::from_millis(1 + world.random.below(2000));
+    let are_static = world.random.below(3) == 0;
+    let manner =
+        |number: usize| Manner { policy, strategy, hold, instance: are_static.then(|| format!("instance-{number}")) };
     let mut members = Vec::new();
     let mut next = 0;
     let mut trouble = troubled.then(Trouble::of_groups);
+    // The one member that stands still for a while.
+    let stop_at = 50 + world.random.below(200) as usize;
+    let go_on_at = stop_at + 1 + world.random.below(300) as usize;
     let (crash_at, victim) = (100 + world.random.below(200) as usize, 1 + world.random.below(3) as i32);
     let death_at = 100 + world.random.below(400) as usize;
     for number in 0..RECORDS {
         if number % 200 == 0 {
-            members.push(Member::join(&mut world, &log, next, manner, hold).await);
+            members.push(Member::join(&mut world, &log, next, manner(next)).await);
             next += 1;
         }
         if number == death_at {
             let victim = world.random.below(members.len() as u64) as usize;
-            members.remove(victim).die();
-            members.push(Member::join(&mut world, &log, next, manner, hold).await);
+            let victim = members.remove(victim);
+            let instance = victim.instance.clone();
+            victim.die();
+            // A static member comes back as what it was.
+            members.push(Member::join(&mut world, &log, next, Manner { instance, ..manner(next) }).await);
             next += 1;
+        }
+        if troubled && (number == stop_at || number == go_on_at) {
+            // The eldest. It may have died meanwhile.
+            match number == stop_at {
+                true => members[0].stop(),
+                false => members.iter().for_each(Member::go_on),
+            }
         }
         match &mut trouble {
             Some(trouble) => trouble.next(&mut world),
@@ -48,10 +63,12 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
         match world.random.below(100) {
             0 if members.len() > 1 => {
                 let leaver = world.random.below(members.len() as u64) as usize;
+                // Nobody can leave who stands still.
+                members[leaver].go_on();
                 members.remove(leaver).close().await;
             }
             1 if members.len() < 4 => {
-                members.push(Member::join(&mut world, &log, next, manner, hold).await);
+                members.push(Member::join(&mut world, &log, next, manner(next)).await);
                 next += 1;
             }
             _ => {}

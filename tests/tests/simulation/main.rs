@@ -10,6 +10,8 @@ mod faults;
 mod group_cancellation;
 mod groups;
 mod members;
+mod membership;
+mod process;
 mod producer_regressions;
 mod reading;
 mod script;

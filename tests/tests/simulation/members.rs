@@ -4,32 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use milena::{CommitPolicy, Consumer, ConsumerControl, Error, ErrorKind, Rebalance, RebalanceListener, Runtime, Task};
+use milena::{CommitPolicy, Consumer, ConsumerControl, Error, ErrorKind, Rebalance, RebalanceListener};
 use milena_mock_broker::MockCluster;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
+use crate::process::Process;
 use crate::world::World;
 
 pub(crate) const GROUP: &str = "group";
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
 
-/// Runs the tasks of one client, until all of them are gone at once: a process that was killed.
-#[derive(Clone, Default)]
-pub(crate) struct Mortal(Arc<Mutex<Vec<AbortHandle>>>);
-
-impl Mortal {
-    fn kill(&self) {
-        self.0.lock().unwrap().iter().for_each(AbortHandle::abort);
-    }
+/// How a member of a scenario behaves.
+#[derive(Clone)]
+pub(crate) struct Manner {
+    pub(crate) policy: CommitPolicy,
+    pub(crate) strategy: &'static str,
+    /// How long it works on a record at most.
+    pub(crate) hold: Duration,
+    /// The name of a static member.
+    pub(crate) instance: Option<String>,
 }
 
-impl Runtime for Mortal {
-    fn spawn(&self, task: Task) {
-        self.0.lock().unwrap().push(tokio::spawn(task).abort_handle());
-    }
-
-    fn offload(&self, work: Box<dyn FnOnce() + Send>) {
-        work();
+impl Manner {
+    pub(crate) fn new(policy: CommitPolicy, strategy: &'static str, hold: Duration) -> Self {
+        Self { policy, strategy, hold, instance: None }
     }
 }
 
@@ -58,23 +56,38 @@ pub(crate) struct Log {
     leases: Arc<Mutex<Vec<LeaseLog>>>,
     /// Who has each partition, from `assigned` until `revoked` or `lost` was called.
     owners: Arc<Mutex<BTreeMap<i32, usize>>>,
+    /// Members that stand still. What they have may be taken from them: they hear of it when they go on.
+    stopped: Arc<Mutex<BTreeSet<usize>>>,
+    /// What was taken, from whom, and not heard of yet.
+    taken: Arc<Mutex<BTreeSet<(i32, usize)>>>,
     read: Arc<Mutex<BTreeMap<i32, Read>>>,
 }
 
 impl Log {
     pub(crate) fn new(world: &World) -> Self {
         let (cluster, leases) = (world.cluster.clone(), Arc::default());
-        Self { cluster, leases, owners: Arc::default(), read: Arc::default() }
+        let (stopped, taken) = (Arc::default(), Arc::default());
+        Self { cluster, leases, owners: Arc::default(), stopped, taken, read: Arc::default() }
     }
 
     fn begin(&self, member: usize, partition: i32) {
         let other = self.owners.lock().unwrap().insert(partition, member);
-        assert_eq!(other, None, "partition {partition} is given to member {member}");
+        if let Some(other) = other.filter(|other| self.stopped.lock().unwrap().contains(other)) {
+            self.taken.lock().unwrap().insert((partition, other));
+        } else {
+            assert_eq!(other, None, "partition {partition} is given to member {member}");
+        }
         let floor = self.cluster.group(GROUP).committed("orders", partition).unwrap_or(0);
-        self.leases.lock().unwrap().push(LeaseLog { member, partition, floor, offsets: Vec::new() });
+        let mut leases = self.leases.lock().unwrap();
+        let last = leases.iter().rev().find(|lease| lease.partition == partition);
+        assert!(last.is_none_or(|last| last.floor <= floor), "{last:?}: the commit went back to {floor}");
+        leases.push(LeaseLog { member, partition, floor, offsets: Vec::new() });
     }
 
     fn end(&self, member: usize, partition: i32) {
+        if self.taken.lock().unwrap().remove(&(partition, member)) {
+            return;
+        }
         let owner = self.owners.lock().unwrap().remove(&partition);
         assert_eq!(owner, Some(member), "partition {partition} is taken from member {member}");
     }
@@ -86,11 +99,14 @@ impl Log {
 
     fn bury(&self, member: usize) {
         self.owners.lock().unwrap().retain(|_, owner| *owner != member);
+        self.taken.lock().unwrap().retain(|(_, owner)| *owner != member);
     }
 
     fn note(&self, member: usize, partition: i32, offset: i64) {
+        // One that went on may read what it has before it hears that it is another's.
+        let is_taken = self.taken.lock().unwrap().contains(&(partition, member));
         let owner = self.owners.lock().unwrap().get(&partition).copied();
-        assert_eq!(owner, Some(member), "member {member} reads partition {partition}");
+        assert!(is_taken || owner == Some(member), "member {member} reads partition {partition} of {owner:?}");
         let mut leases = self.leases.lock().unwrap();
         let lease = leases.iter_mut().rev().find(|lease| lease.member == member && lease.partition == partition);
         let lease = lease.unwrap_or_else(|| panic!("member {member} reads partition {partition} without a lease"));
@@ -153,38 +169,21 @@ pub(crate) struct Member {
     number: usize,
     log: Log,
     control: ConsumerControl,
-    runtime: Mortal,
+    process: Process,
+    pub(crate) instance: Option<String>,
     task: JoinHandle<Result<Consumer, Error>>,
 }
 
 impl Member {
-    /// `hold`: how long it works on a record at most.
-    pub(crate) async fn join(
-        world: &mut World,
-        log: &Log,
-        number: usize,
-        manner: (CommitPolicy, &str),
-        hold: Duration,
-    ) -> Self {
-        Self::join_as(world, log, number, manner, hold, None).await
-    }
-
-    /// `instance`: its `group.instance.id`.
-    pub(crate) async fn join_as(
-        world: &mut World,
-        log: &Log,
-        number: usize,
-        (policy, strategy): (CommitPolicy, &str),
-        hold: Duration,
-        instance: Option<&str>,
-    ) -> Self {
-        let runtime = Mortal::default();
-        let client = world.client_on(runtime.clone()).await;
+    pub(crate) async fn join(world: &mut World, log: &Log, number: usize, manner: Manner) -> Self {
+        let Manner { policy, strategy, hold, instance } = manner;
+        let process = Process::default();
+        let client = world.client_on(process.clone()).await;
         let builder = client.consumer(GROUP).subscribe(["orders"]).commit_policy(policy);
         let builder = builder.assignors([strategy]).session_timeout(SESSION).heartbeat_interval(Duration::from_secs(1));
         let builder = builder.auto_commit_interval(Duration::from_millis(500));
-        let builder = match instance {
-            Some(instance) => builder.group_instance_id(instance),
+        let builder = match &instance {
+            Some(instance) => builder.group_instance_id(instance.clone()),
             None => builder,
         };
         let noting = Noting { log: log.clone(), member: number };
@@ -192,7 +191,7 @@ impl Member {
         let control = consumer.control().clone();
         let member_log = log.clone();
         let (log, mut works) = (log.clone(), world.random.below(u64::MAX));
-        let task = tokio::spawn(async move {
+        let task = process.run(async move {
             loop {
                 match consumer.next().await {
                     Ok(Some(record)) => {
@@ -209,14 +208,24 @@ impl Member {
                 }
             }
         });
-        Self { number, log: member_log, control, runtime, task }
+        Self { number, log: member_log, control, process, instance, task }
     }
 
     /// Ends as if the process had been killed: no LeaveGroup, no commit.
     pub(crate) fn die(self) {
-        self.task.abort();
-        self.runtime.kill();
+        self.process.kill();
         self.log.bury(self.number);
+    }
+
+    /// It stands still, and the group may go on without it.
+    pub(crate) fn stop(&self) {
+        self.log.stopped.lock().unwrap().insert(self.number);
+        self.process.stop();
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.log.stopped.lock().unwrap().remove(&self.number);
+        self.process.go_on();
     }
 
     pub(crate) async fn close(self) {

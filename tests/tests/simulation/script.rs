@@ -10,7 +10,7 @@ use milena_protocol::frame::{decode_response, encode_request};
 use milena_protocol::messages::init_producer_id::InitProducerIdRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::members::{GROUP, Log, Member};
+use crate::members::{GROUP, Log, Manner, Member};
 use crate::world::{World, run};
 
 const RECORDS: usize = 400;
@@ -100,8 +100,13 @@ async fn scenario(mut world: World) -> (u64, String) {
     let mut members = Vec::new();
     for number in 0..2 {
         members.push(
-            Member::join(&mut world, &log, number, (CommitPolicy::Returned, "cooperative-sticky"), 5 * MILLISECOND)
-                .await,
+            Member::join(
+                &mut world,
+                &log,
+                number,
+                Manner::new(CommitPolicy::Returned, "cooperative-sticky", 5 * MILLISECOND),
+            )
+            .await,
         );
     }
     for number in 0..RECORDS {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use milena::{CommitPolicy, Record};
 use tokio::time::{Instant, sleep};
 
-use crate::members::{GROUP, Log, Member, SESSION};
+use crate::members::{GROUP, Log, Manner, Member, SESSION};
 use crate::world::{World, run};
 
 const EVERY: Duration = Duration::from_secs(2);
@@ -15,12 +15,11 @@ const RECORDS_A_STEP: usize = 40;
 const MOST_MEMBERS: usize = 5;
 
 /// How many records were read more than once, and the longest time in which nobody got a record.
-async fn storm(mut world: World, strategy: &str, is_static: bool) -> (usize, Duration) {
+async fn storm(mut world: World, strategy: &'static str, is_static: bool) -> (usize, Duration) {
     let log = Log::new(&world);
     let client = world.client().await;
     let producer = client.producer().build().await.unwrap();
-    let manner = (CommitPolicy::Acked, strategy);
-    let hold = Duration::from_millis(50);
+    let manner = Manner::new(CommitPolicy::Acked, strategy, Duration::from_millis(50));
     let (mut next, mut written) = (0, 0);
     let mut committed = [0; 6];
     let mut look = |log: &Log, world: &World| {
@@ -43,8 +42,7 @@ async fn storm(mut world: World, strategy: &str, is_static: bool) -> (usize, Dur
         match places[place].take() {
             None => {
                 let instance = is_static.then(|| format!("place-{place}"));
-                let member = Member::join_as(&mut world, &log, next, manner, hold, instance.as_deref()).await;
-                places[place] = Some(member);
+                places[place] = Some(Member::join(&mut world, &log, next, Manner { instance, ..manner.clone() }).await);
                 next += 1;
             }
             Some(member) if others == 0 => places[place] = Some(member),

@@ -23,6 +23,8 @@ impl Membership {
         let error = match found {
             Ok(broker) => {
                 self.coordinator.on_found(broker);
+                // It has loaded the group just now, or the member is in doubt.
+                self.heartbeats.hurry(now);
                 return;
             }
             Err(error) => error,
@@ -285,7 +287,7 @@ impl Membership {
     }
 
     /// A JoinGroup or SyncGroup is on its way.
-    fn waits_for_others(&self) -> bool {
+    pub(super) fn waits_for_others(&self) -> bool {
         matches!(self.state, State::Joining | State::Syncing { .. })
     }
 

@@ -25,7 +25,11 @@ enum State {
         wrong: Option<i32>,
     },
     Asking,
-    Known(i32),
+    /// `listed`: the metadata knew it too.
+    Known {
+        broker: i32,
+        listed: bool,
+    },
 }
 
 impl CoordinatorSearch {
@@ -35,7 +39,7 @@ impl CoordinatorSearch {
 
     pub(super) fn known(&self) -> Option<i32> {
         match self.state {
-            State::Known(broker) => Some(broker),
+            State::Known { broker, .. } => Some(broker),
             State::Unknown { .. } | State::Asking => None,
         }
     }
@@ -47,19 +51,19 @@ impl CoordinatorSearch {
                 self.state = State::Asking;
                 Some(wrong)
             }
-            State::Unknown { .. } | State::Asking | State::Known(_) => None,
+            State::Unknown { .. } | State::Asking | State::Known { .. } => None,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         match self.state {
             State::Unknown { due, .. } => Some(due),
-            State::Asking | State::Known(_) => None,
+            State::Asking | State::Known { .. } => None,
         }
     }
 
     pub(super) fn on_found(&mut self, broker: i32) {
-        self.state = State::Known(broker);
+        self.state = State::Known { broker, listed: false };
         self.failures = 0;
     }
 
@@ -71,8 +75,20 @@ impl CoordinatorSearch {
     /// What was known has proved wrong.
     pub(super) fn on_wrong(&mut self, now: Time) {
         match self.state {
-            State::Known(broker) => self.state = State::Unknown { due: now, wrong: Some(broker) },
+            State::Known { broker, .. } => self.state = State::Unknown { due: now, wrong: Some(broker) },
             State::Unknown { .. } | State::Asking => {}
+        }
+    }
+
+    /// Whether the broker that is known has left the metadata. One that they do not know yet may be new.
+    pub(super) fn has_departed(&mut self, is_listed: impl FnOnce(i32) -> bool) -> bool {
+        match &mut self.state {
+            State::Known { broker, listed } => {
+                let before = *listed;
+                *listed = is_listed(*broker);
+                before && !*listed
+            }
+            State::Unknown { .. } | State::Asking => false,
         }
     }
 }

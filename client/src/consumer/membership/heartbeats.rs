@@ -50,6 +50,13 @@ impl Heartbeats {
         }
     }
 
+    /// A heartbeat is worth sending now, unless the last one failed: then after the pause.
+    pub(super) fn hurry(&mut self, now: Time) {
+        if let (State::Due(due), 0) = (&mut self.state, self.failures) {
+            *due = now.min(*due);
+        }
+    }
+
     /// The number of the heartbeat to send now. Counts as sent.
     pub(super) fn next_beat(&mut self, now: Time) -> Option<u64> {
         match self.state {

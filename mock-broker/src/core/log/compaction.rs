@@ -67,12 +67,13 @@ impl Log {
                 kept.push(batch);
             }
         }
+        let bounds = self.bounds_once_compacted(until);
         self.entries.clear();
         self.end_position = 0;
         for batch in kept {
             self.push(batch);
         }
-        self.rebuild_segments();
+        self.rebuild_segments(&bounds);
         self.clean_until = until;
         Ok(())
     }

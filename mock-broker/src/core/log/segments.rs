@@ -77,9 +77,32 @@ impl Log {
         }
     }
 
-    /// After batches were taken out or made smaller: segments begin at the same offsets, those without batches are gone.
-    pub(super) fn rebuild_segments(&mut self) {
-        let bounds: Vec<i64> = self.segments.drain(..).map(|segment| segment.base_offset).collect();
+    /// Where the segment ends that this offset is in.
+    pub(crate) fn segment_end(&self, base_offset: i64) -> i64 {
+        let next = self.segments.partition_point(|segment| segment.base_offset <= base_offset);
+        self.segments.get(next).map_or(self.end, |segment| segment.base_offset)
+    }
+
+    /// Where segments begin when those below `until` have been compacted: as many become one as have been small enough.
+    pub(super) fn bounds_once_compacted(&self, until: i64) -> Vec<i64> {
+        let (mut bounds, mut size) = (Vec::new(), 0);
+        for (index, segment) in self.segments.iter().enumerate() {
+            let end_position = self.segments.get(index + 1).map_or(self.end_position, |next| next.position);
+            let own = end_position - segment.position;
+            let joins = segment.base_offset < until && !bounds.is_empty() && size + own <= self.rules.segment_bytes;
+            if joins {
+                size += own;
+            } else {
+                size = own;
+                bounds.push(segment.base_offset);
+            }
+        }
+        bounds
+    }
+
+    /// After batches were taken out or made smaller. Segments without batches are gone.
+    pub(super) fn rebuild_segments(&mut self, bounds: &[i64]) {
+        self.segments.clear();
         let mut at = 0;
         for entry in &self.entries {
             let batch = &entry.batch;

@@ -65,7 +65,8 @@ fn the_last_record_of_each_key_stays_at_its_offset_and_the_active_segment_is_lef
     assert_eq!(rig.core.next_deadline(), None, "nothing more until something is written");
     assert_eq!((rig.core.log_start("t", 0), rig.core.log_end("t", 0)), (Some(0), Some(6)));
     assert_eq!(rig.fetch(0).error_code, NONE, "a gap is no error");
-    let batches: Vec<_> = Batches::new(rig.fetch(0).records.unwrap().into_bytes()).map(Result::unwrap).collect();
+    let mut batches = |offset| Batches::new(rig.fetch(offset).records.unwrap().into_bytes()).map(Result::unwrap);
+    let batches: Vec<_> = batches(0).chain(batches(4)).collect();
     let shape = |batch: &milena_protocol::records::Batch| {
         let header = *batch.header();
         assert!(batch.has_valid_crc());

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use milena_protocol::ErrorCode;
+use milena_protocol::messages::fetch::FetchRequest;
 use milena_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 
-use super::rig::{NONE, Rig, TestBatch, WALL_START, settings};
+use super::rig::{FETCH, NONE, Rig, TestBatch, WALL_START, fetch, settings, values_in};
 use crate::core::{LogSettings, Settings};
 
 const MINUTES: u64 = 60_000;
@@ -33,6 +34,22 @@ impl Rig {
         let answer = self.ask(leader, 7, &ListOffsetsRequest { topics, ..Default::default() });
         let found = &answer.topics[0].partitions[0];
         (found.offset, found.leader_epoch)
+    }
+}
+
+#[test]
+fn a_fetch_has_the_batches_of_one_segment_and_does_not_wait_for_more_than_the_last_one_has() {
+    let mut rig = Rig::with_topic(&[("segment.ms", "1000")]);
+    for (value, time) in [("a", 0), ("b", 500), ("c", 2000), ("d", 2500)] {
+        rig.produce(-1, TestBatch::new(&[value]).at_time(WALL_START + time).bytes());
+    }
+    let leader = rig.leader();
+    for (offset, values) in [(0, Some(vec!["a", "b"])), (1, Some(vec!["b"])), (2, None)] {
+        let request = FetchRequest { min_bytes: 10_000, ..fetch("t", &[(0, offset)], 500) };
+        let ticket = rig.send(leader, FETCH, &request);
+        let answer = rig.answer::<FetchRequest>(ticket, FETCH);
+        let seen = answer.map(|answer| values_in(&answer.responses[0].partitions[0]));
+        assert_eq!(seen, values.map(|values| values.into_iter().map(str::to_owned).collect()), "from {offset}");
     }
 }
 

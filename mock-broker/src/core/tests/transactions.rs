@@ -1,5 +1,7 @@
 //! Transactions from the first request to the last marker, and what readers see of them. Pure.
 
+mod survival;
+
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::add_offsets_to_txn::AddOffsetsToTxnRequest;
 use milena_protocol::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
@@ -364,66 +366,6 @@ fn while_markers_are_held_the_decision_does_not_show() {
         assert!(producer.rig.core.open_transactions().is_empty());
         assert_eq!(producer.write(&["b"]), NONE);
     }
-}
-
-#[test]
-fn a_decision_survives_the_crash_of_the_coordinator() {
-    for (version, committed) in [(One, true), (Two, true), (One, false), (Two, false)] {
-        let mut producer = Transactional::new(version);
-        producer.write(&["a"]);
-        producer.rig.act(|core, now| core.hold_markers(now, ID, true));
-        assert_eq!(producer.end(committed), NONE);
-        let coordinator = producer.coordinator();
-        producer.rig.act(|core, now| core.crash(now, coordinator));
-        assert_ne!(producer.coordinator(), coordinator);
-        let decided = if committed { TransactionState::PrepareCommit } else { TransactionState::PrepareAbort };
-        assert_eq!(producer.state(), decided);
-        producer.rig.act(|core, now| core.hold_markers(now, ID, false));
-        assert_eq!(producer.committed_values(), if committed { vec!["a"] } else { vec![] });
-        assert_eq!(producer.write(&["b"]), NONE);
-        assert_eq!(producer.end(true), NONE);
-        assert_eq!(producer.committed_values(), if committed { vec!["a", "b"] } else { vec!["b"] });
-    }
-}
-
-#[test]
-fn an_open_transaction_survives_its_coordinator_and_its_leader_and_still_times_out() {
-    let mut producer = Transactional::new(Two);
-    producer.rig.at(1000);
-    producer.write(&["a"]);
-    for crashes in [Rig::leader, |rig: &Rig| rig.core.transaction_coordinator(ID)] {
-        let broker = crashes(&producer.rig);
-        producer.rig.act(|core, now| core.crash(now, broker));
-        assert_eq!(producer.write(&["b"]), NONE);
-        assert_eq!(producer.read(COMMITTED, 0).last_stable_offset, 0);
-        producer.rig.act(|core, now| core.restart(now, broker));
-    }
-    producer.rig.at(10_999);
-    assert_eq!(producer.state(), TransactionState::Ongoing);
-    producer.rig.at(11_000);
-    assert_eq!(producer.state(), TransactionState::CompleteAbort);
-    assert_eq!(producer.end(true), ErrorCode::INVALID_TXN_STATE);
-}
-
-#[test]
-fn a_marker_waits_for_a_leader() {
-    let mut producer = Transactional::new(Two);
-    producer.write(&["a"]);
-    let alone = producer.rig.leader();
-    let others: Vec<i32> = (1..=3).filter(|broker| *broker != alone).collect();
-    for broker in &others {
-        producer.rig.act(|core, now| core.crash(now, *broker));
-    }
-    producer.rig.act(|core, now| core.hold_markers(now, ID, true));
-    assert_eq!(producer.end(true), NONE);
-    for broker in &others {
-        producer.rig.act(|core, now| core.restart(now, *broker));
-    }
-    let coordinator = producer.coordinator();
-    assert_eq!(coordinator, alone, "nobody else was there");
-    producer.rig.act(|core, now| core.crash(now, alone));
-    producer.rig.act(|core, now| core.hold_markers(now, ID, false));
-    assert_eq!(producer.committed_values(), ["a"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use milena_protocol::ErrorCode;
 
 use super::transaction::{End, Transaction};
-use super::{Identity, Pending, TopicPartition};
+use super::{Identity, Pending, TRANSACTIONS_TOPIC, TopicPartition};
 use crate::core::Core;
 use crate::core::broker::Process;
 use crate::core::controller::PartitionId;
@@ -32,15 +32,26 @@ pub(super) fn of(transaction: &Transaction) -> BTreeMap<TopicPartition, Marker> 
 impl Core {
     /// Takes a transaction as far as its replicas let it.
     pub(super) fn advance(&mut self, now: Duration, broker: i32, transactional_id: &str) {
-        if self.brokers.get(&broker).is_none_or(|broker| broker.process != Process::Running) {
-            return;
+        while self.coordinates(broker, transactional_id)
+            && (self.settle_state(now, broker, transactional_id) || self.finish(now, broker, transactional_id))
+        {
         }
-        while self.settle_state(now, broker, transactional_id) || self.finish(now, broker, transactional_id) {}
+    }
+
+    /// Whether the broker works, and leads as it was elected to: another leader may have written something else at the same
+    /// offsets, and ended the transaction otherwise.
+    fn coordinates(&self, broker: i32, transactional_id: &str) -> bool {
+        let Some(id) = self.partition_for_key(TRANSACTIONS_TOPIC, transactional_id) else { return false };
+        let Some(broker) = self.brokers.get(&broker).filter(|broker| broker.process == Process::Running) else {
+            return false;
+        };
+        let elected = broker.transactions.partitions.get(&id.index);
+        broker.leads(id) && broker.replicas.get(&id).map(|replica| &replica.role.leader_epoch) == elected
     }
 
     /// Lets a state count that all in-sync replicas have. Tells whether there was one.
     fn settle_state(&mut self, now: Duration, broker_id: i32, transactional_id: &str) -> bool {
-        let Some(id) = self.partition_for_key(super::TRANSACTIONS_TOPIC, transactional_id) else { return false };
+        let Some(id) = self.partition_for_key(TRANSACTIONS_TOPIC, transactional_id) else { return false };
         let wall_start_ms = self.settings.wall_start_ms;
         let Some(broker) = self.brokers.get_mut(&broker_id) else { return false };
         let high_watermark = broker.replicas.get(&id).map_or(0, |replica| replica.high_watermark);

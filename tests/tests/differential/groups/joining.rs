@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use milena_protocol::messages::join_group::JoinGroupRequest;
 use milena_protocol::messages::sync_group::SyncGroupRequest;
+use milena_tests::eventually::eventually;
 
 use super::{DESCRIBE, HEARTBEAT, JOIN, LEAVE, Member, SYNC, heartbeat, join, leave, protocol, sync, until_state};
 use crate::golden::probes;
@@ -25,6 +26,8 @@ probes! {
     two_members_join_when_the_first_joins_again
     who_does_not_join_again_in_time_is_out
     a_member_that_is_silent_is_out
+    who_does_not_sync_in_time_is_out
+    an_id_that_was_given_can_be_given_back
     every_version_syncs
     the_others_wait_for_the_leader_to_sync
     a_member_without_an_assignment_gets_an_empty_one
@@ -219,6 +222,35 @@ async fn a_member_that_is_silent_is_out(p: &Script<'_>) {
     p.ask("heartbeat", &mut member.connection, HEARTBEAT, &beat).await;
     let id = member.id.clone();
     p.ask("join", &mut member.connection, JOIN, &join(&group, &id)).await;
+}
+
+async fn who_does_not_sync_in_time_is_out(p: &Script<'_>) {
+    let group = p.name("G");
+    let mut member = Member::pending(p, &group).await;
+    let request = JoinGroupRequest { rebalance_timeout_ms: 500, ..join(&group, &member.id) };
+    let sent = member.connection.send(JOIN, &request).await;
+    member.on_join(sent).await;
+    let beat = heartbeat(&group, &member.id, member.generation);
+    let answer = eventually("a member to be out", async || {
+        let answer = member.connection.ask(HEARTBEAT, &beat).await;
+        (!answer.error_code.is_none()).then_some(answer)
+    })
+    .await;
+    p.show("heartbeat", &answer);
+    let synced = sync(&group, &member, &[]);
+    p.ask("sync", &mut member.connection, SYNC, &synced).await;
+}
+
+async fn an_id_that_was_given_can_be_given_back(p: &Script<'_>) {
+    let group = p.name("G");
+    let mut coordinator = p.cluster.raw_coordinator(&group).await;
+    let request = join(&group, "");
+    let given = coordinator.ask(JOIN, &request).await.member_id;
+    let request = leave(&group, &[&given]);
+    let mut other = Member::stable(p, &group).await;
+    p.ask("heartbeat of another", &mut other.connection, HEARTBEAT, &heartbeat(&group, &other.id, 1)).await;
+    p.ask("leave", &mut coordinator, LEAVE, &request).await;
+    p.ask("leave again", &mut coordinator, LEAVE, &request).await;
 }
 
 async fn every_version_syncs(p: &Script<'_>) {

@@ -144,7 +144,13 @@ async fn one_unknown_partition_is_in_the_way_of_all(p: &Script<'_>) {
     ] {
         let added = producer.add_partition(&topic, 0);
         let request = AddPartitionsToTxnRequest { v3_and_below_topics: topics(&names), ..added };
-        p.ask(step, &mut coordinator, ADD, &request).await;
+        let mut answer = coordinator.ask(ADD, &request).await;
+        // Their order is that of a hash table.
+        answer.results_by_topic_v3_and_below.sort_by_key(|result| result.name == unknown);
+        for topic in &mut answer.results_by_topic_v3_and_below {
+            topic.results_by_partition.sort_by_key(|result| result.partition_index);
+        }
+        p.show(step, &answer);
     }
 }
 

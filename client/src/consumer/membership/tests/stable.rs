@@ -126,8 +126,10 @@ fn not_coordinator_and_coordinator_not_available() {
 #[test]
 fn a_session_without_an_answer_is_over() {
     let mut rig = Rig::follower(MembershipSettings { session_timeout: 9000 * MS, ..settings() });
-    rig.beat_answered(ErrorCode::NONE);
+    let number = rig.beat();
     let began = rig.now;
+    rig.now += 500 * MS;
+    rig.member.on_heartbeat(number, Ok(ErrorCode::NONE), rig.now);
     let silent = rig.beat();
     rig.now += 3000 * MS;
     rig.member.on_heartbeat(silent, Err(no_answer()), rig.now);
