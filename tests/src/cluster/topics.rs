@@ -349,7 +349,7 @@ impl TestCluster {
     }
 
     /// The answer of the controller, to which brokers with ZooKeeper do not forward a request.
-    pub(crate) async fn ask_controller<R: Request>(
+    pub async fn ask_controller<R: Request>(
         &self,
         version: i16,
         request: &R,

@@ -63,7 +63,7 @@ async fn partitions_are_added_and_records_stay_where_they_are() -> Result<()> {
     let create = async |count| {
         let topics = vec![CreatePartitionsTopic { name: topic.clone(), count, assignments: None }];
         let request = CreatePartitionsRequest { topics, timeout_ms: 30_000, validate_only: false };
-        cluster.raw(1).await.ask(3, &request).await.results[0].error_code
+        cluster.ask_controller(3, &request, |answer| answer.results[0].error_code).await.results[0].error_code
     };
     assert_eq!(create(3).await, ErrorCode::NONE);
     assert_eq!(create(3).await, ErrorCode::INVALID_PARTITIONS);

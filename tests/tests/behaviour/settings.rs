@@ -8,7 +8,7 @@ use milena_protocol::messages::incremental_alter_configs::{
 };
 use milena_protocol::messages::produce::PartitionProduceResponse;
 use milena_protocol::records::Batches;
-use milena_tests::cluster::TestCluster;
+use milena_tests::cluster::{TestCluster, lacks};
 use milena_tests::eventually::eventually;
 use milena_tests::raw::{RawBatch, RawConnection, fetch, now_ms, produce};
 
@@ -115,6 +115,9 @@ async fn the_last_batch_of_a_producer_stays_without_records_and_readers_pass_ove
 
 #[tokio::test]
 async fn a_tombstone_goes_when_it_was_compacted_and_delete_retention_has_passed() {
+    if lacks((3, 1), "tombstones with a time to go (KIP-534)") {
+        return;
+    }
     let mut log = Log::compacted(&[("delete.retention.ms", "1")]).await;
     log.put(60, &[("a", Some("1")), ("b", Some("1"))]).await;
     log.put(50, &[("a", None)]).await;

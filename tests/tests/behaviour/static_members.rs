@@ -10,7 +10,7 @@ use milena_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use milena_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
-use milena_tests::cluster::TestCluster;
+use milena_tests::cluster::{TestCluster, lacks};
 use milena_tests::raw::{RawConnection, Sent};
 
 const JOIN: i16 = 9;
@@ -141,6 +141,9 @@ async fn an_instance_that_comes_back_has_a_new_id_its_old_assignment_and_disturb
 
 #[tokio::test]
 async fn a_leader_that_comes_back_leads_and_need_not_assign() {
+    if lacks((3, 2), "leaders that need not assign (KIP-814)") {
+        return;
+    }
     let cluster = TestCluster::shared().await;
     let [leader, mut other] = stable(&cluster, ["a", "b"]).await;
     let mut back = Member::new(&cluster, &leader.group, "a").await;

@@ -196,7 +196,9 @@ async fn a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() 
         assert_eq!(work.write(&["b"]).await, fenced);
         let mut coordinator = cluster.raw_transaction_coordinator(&work.producer.transactional_id).await;
         let again = coordinator.ask_settled(4, &work.producer.init_again()).await;
-        assert_eq!((again.error_code, again.producer_epoch), (NONE, work.producer.epoch + 1), "but it may go on");
+        if !lacks((4, 0), "going on after a time-out") {
+            assert_eq!((again.error_code, again.producer_epoch), (NONE, work.producer.epoch + 1), "but it may go on");
+        }
     }
 }
 
@@ -223,6 +225,9 @@ async fn a_repeated_end_is_answered_like_the_first_one() {
 
 #[tokio::test]
 async fn a_partition_is_announced_before_version_12_of_produce() {
+    if lacks_implicit() {
+        return;
+    }
     let cluster = TestCluster::shared().await;
     let mut work = Work::begin(&cluster, 0).await;
     let write = |work: &Work<'_>| work.producer.write_at(0, &work.topic, 0, &["a"]);
@@ -253,6 +258,9 @@ async fn stable_offset(cluster: &TestCluster, group: &str, topic: &str) -> Offse
 
 #[tokio::test]
 async fn offsets_count_when_their_transaction_commits_and_are_unstable_before() {
+    if lacks((3, 0), "OffsetFetch of several groups") {
+        return;
+    }
     let cluster = TestCluster::shared().await;
     for mut work in Work::both(&cluster).await {
         let group = cluster.unique("group");
@@ -280,6 +288,9 @@ async fn offsets_count_when_their_transaction_commits_and_are_unstable_before() 
 
 #[tokio::test]
 async fn offsets_of_a_zombie_generation_do_not_get_into_a_transaction() {
+    if lacks_implicit() {
+        return;
+    }
     let cluster = TestCluster::shared().await;
     for (way, version) in [(0, 3), (1, 5)] {
         let work = Work::begin(&cluster, way).await;
@@ -305,6 +316,9 @@ async fn offsets_of_a_zombie_generation_do_not_get_into_a_transaction() {
 
 #[tokio::test]
 async fn a_transaction_survives_a_change_of_its_coordinator_and_of_its_leader() {
+    if lacks_implicit() {
+        return;
+    }
     let cluster = TestCluster::shared().await;
     for committed in [true, false] {
         let mut work = Work::begin(&cluster, 1).await;

@@ -102,7 +102,7 @@ async fn a_consumer_that_waits_is_told_at_once_that_its_leader_was_replaced() {
 
 #[tokio::test]
 async fn a_replaced_leader_names_the_new_one_and_its_address() {
-    if lacks((3, 7), "KIP-951") {
+    if lacks((3, 7), "new leaders in answers (KIP-951)") {
         return;
     }
     let partition = Partition::shared("hints").await;
@@ -155,7 +155,7 @@ async fn a_new_leader_knows_from_its_log_which_batches_of_a_producer_are_there()
 
 #[tokio::test]
 async fn a_topic_that_is_created_anew_has_another_id_and_the_old_one_is_unknown() {
-    if lacks((4, 1), "version 13 of Produce") {
+    if lacks((4, 1), "Produce by topic id") {
         return;
     }
     let partition = Partition::shared("anew").await;
@@ -189,7 +189,7 @@ async fn a_consumer_that_waits_is_told_at_once_that_its_topic_is_gone() {
     let fetching = leader.send(FETCH, &waiting(raw::fetch(&partition.topic, 0, 0))).await;
     let names = vec![partition.topic.clone()];
     let request = DeleteTopicsRequest { topic_names: names, timeout_ms: 20_000, ..Default::default() };
-    partition.cluster.raw(1).await.ask(4, &request).await;
+    partition.cluster.ask_controller(4, &request, |answer| answer.responses[0].error_code).await;
     let told = fetched(leader.answer(fetching).await).error_code;
     let gone = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::NOT_LEADER_OR_FOLLOWER];
     assert!(gone.contains(&told), "{told:?}");

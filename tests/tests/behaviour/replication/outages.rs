@@ -67,7 +67,7 @@ async fn without_a_replica_in_sync_nobody_leads_until_the_last_leader_is_back_wi
 
 #[tokio::test]
 async fn a_replica_that_left_below_min_insync_replicas_lacks_nothing_that_is_committed_and_may_lead() {
-    if lacks((4, 1), "eligible leader replicas") {
+    if lacks((4, 1), "eligible leader replicas (KIP-966)") {
         return;
     }
     let partition = Partition::own("eligible", &[1, 2], &[("min.insync.replicas", "2")]).await;
