@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Member;
 use crate::topic_partition::TopicPartition;
 
-/// Who gets what. Members are named by their place in the list that [`Assignor::assign`] got.
+/// Who gets what. Members are named by their place in the list that [`Assignor::assign`](crate::Assignor::assign) got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignments {
     pub(super) given: Vec<Given>,
@@ -39,7 +39,7 @@ impl Assignments {
         }
     }
 
-    /// Sends something along to the assignor of a member, which has it in [`Owned::user_data`] at the next rebalance. For a
+    /// Sends something along to the assignor of a member, which has it in [`Owned::user_data`](crate::Owned::user_data) at the next rebalance. For a
     /// member that there is not, nothing happens.
     pub fn user_data(&mut self, member: usize, data: Bytes) {
         if let Some(given) = self.given.get_mut(member) {
