@@ -157,7 +157,8 @@ impl<'a> Fields<'a> {
             "replica_id" => -1,
             "broker_ids" | "node_id" => random.below(4) as i64 - 1,
             "session_id" => known(random, &self.known.sessions, &[0]),
-            "session_epoch" => random.pick(&[0, 0, -1, 1, 2, 3]),
+            // Few begin one: brokers rightly keep a thousand.
+            "session_epoch" => random.pick(&[0, -1, -1, -1, 1, 1, 2, 3]),
             "producer_id" | "v3_and_below_producer_id" => self.producer.id,
             "producer_epoch" | "v3_and_below_producer_epoch" => self.producer.epoch,
             "generation_id" | "generation_id_or_member_epoch" | "member_epoch" => self.membership.generation,
