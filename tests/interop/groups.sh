@@ -170,7 +170,7 @@ mixed() {
 # Members of all kinds join, leave, are killed, by each strategy, while records are produced.
 strategies() {
     cargo build --locked --quiet -p milena-tests --bin group-member
-    (cd "$programs/franz" && go build -o "$(realpath -m "$fetched")/franz" .)
+    go build -C "$programs/franz" -o "$(realpath -m "$fetched")/franz" .
     "$fetched/python/bin/python" tests/interop/strategies.py "$bootstrap" "$built" "$fetched" \
         range roundrobin cooperative-sticky sticky
 }
