@@ -212,7 +212,8 @@ def main():
                 member.process.kill()
         leaders |= run.leaders()
         print(f"    {time.monotonic() - started:.0f} s", flush=True)
-    if len(strategies) > 2 and leaders != set(PROGRAMS):
+    # Who leads after the first is the coordinator's choice; the first ones of three strategies are sure.
+    if len(strategies) > 2 and len(leaders) < 3:
         print(f"only {sorted(leaders)} have led", file=sys.stderr)
         return 1
     return 0
