@@ -1,7 +1,7 @@
 //! Topics that keep the last record of each key. Pure.
 
 use milena_protocol::compression::Compression;
-use milena_protocol::records::{BatchHeader, Batches, NewRecord};
+use milena_protocol::records::{Batches, NewRecord};
 
 use super::rig::{FETCH, NONE, Rig, TestBatch, WALL_START, fetch};
 
@@ -16,20 +16,11 @@ fn compacted(configs: &[(&str, &str)]) -> Rig {
 
 /// One batch; a record without a value is a tombstone.
 fn batch(records: &[(&str, Option<&str>)]) -> TestBatch {
-    let mut body = Vec::new();
-    for (delta, (key, value)) in (0..).zip(records) {
-        let record = NewRecord { key: Some(key.as_bytes()), value: value.map(str::as_bytes), headers: &[("h", None)] };
-        record.append_to(delta, i64::from(delta), &mut body);
-    }
-    let count = i32::try_from(records.len()).unwrap();
-    let header = BatchHeader {
-        last_offset_delta: count - 1,
-        record_count: count,
-        base_timestamp: WALL_START,
-        max_timestamp: WALL_START + i64::from(count) - 1,
-        ..BatchHeader::default()
-    };
-    TestBatch { header, body }
+    TestBatch::of(records.iter().map(|(key, value)| NewRecord {
+        key: Some(key.as_bytes()),
+        value: value.map(str::as_bytes),
+        headers: &[("h", None)],
+    }))
 }
 
 impl Rig {

@@ -208,12 +208,19 @@ impl TestBatch {
     }
 
     pub(super) fn keyed(records: &[(Option<&str>, &str)]) -> Self {
+        Self::of(records.iter().map(|(key, value)| NewRecord {
+            key: key.map(str::as_bytes),
+            value: Some(value.as_bytes()),
+            headers: &[],
+        }))
+    }
+
+    pub(super) fn of<'a>(records: impl ExactSizeIterator<Item = NewRecord<'a>>) -> Self {
+        let count = i32::try_from(records.len()).unwrap();
         let mut body = Vec::new();
-        for (delta, (key, value)) in (0..).zip(records) {
-            let record = NewRecord { key: key.map(str::as_bytes), value: Some(value.as_bytes()), headers: &[] };
+        for (delta, record) in (0..).zip(records) {
             record.append_to(delta, i64::from(delta), &mut body);
         }
-        let count = i32::try_from(records.len()).unwrap();
         let header = BatchHeader {
             last_offset_delta: count - 1,
             record_count: count,
