@@ -61,7 +61,11 @@ impl Group {
 
     /// Writes so many records to each partition: their values are numbers in a row.
     async fn write(&self, count: i64) {
-        let producer = self.client.producer().build().await.unwrap();
+        self.write_by(&self.client, count).await;
+    }
+
+    async fn write_by(&self, client: &Client, count: i64) {
+        let producer = client.producer().build().await.unwrap();
         for partition in 0..self.partitions {
             let first = self.cluster.end(&self.topic, partition).await;
             for value in first..first + count {
