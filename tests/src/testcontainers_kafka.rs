@@ -116,7 +116,15 @@ impl ContainedKafka {
         Ok(())
     }
 
-    /// Starts a broker that was crashed, on its old data and port, and returns when it serves and sees every broker that
+    /// Shuts a broker down cleanly with `docker stop` and returns when it is gone.
+    ///
+    /// # Errors
+    /// There is no such broker, or the engine refused.
+    pub async fn stop(&self, id: i32) -> Result<(), Error> {
+        Ok(self.broker(id)?.container.stop_with_timeout(Some(60)).await?)
+    }
+
+    /// Starts a broker that was crashed or stopped, on its old data and port, and returns when it serves and sees every broker that
     /// runs. Its replicas may still be catching up. Does nothing if it runs already.
     ///
     /// # Errors

@@ -49,6 +49,10 @@ impl Kafka {
         on_either!(self, crash(id))
     }
 
+    pub(super) async fn stop(&self, id: i32) -> Result<(), Error> {
+        on_either!(self, stop(id))
+    }
+
     pub(super) async fn restart(&self, id: i32) -> Result<(), Error> {
         on_either!(self, restart(id))
     }

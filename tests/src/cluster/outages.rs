@@ -2,6 +2,9 @@
 
 use std::sync::PoisonError;
 
+use milena_protocol::messages::metadata::MetadataRequest;
+
+use super::raw::ask;
 use super::{Kind, TestCluster};
 use crate::real_kafka::Error;
 
@@ -15,7 +18,36 @@ impl TestCluster {
         }
     }
 
-    /// Starts a crashed broker again, with its data, and returns when it serves.
+    /// Shuts a broker down in good order (`kill -TERM`): others lead its partitions before it goes.
+    pub async fn stop(&self, id: i32) {
+        self.remember(id, Voice::Silent);
+        match &self.kind {
+            Kind::Mock(cluster) => {
+                for (topic, partition, next) in self.to_hand_over(id).await {
+                    cluster.partition(&topic, partition).elect(next);
+                }
+                cluster.broker(id).crash();
+            }
+            Kind::Real(cluster) => done("stop", cluster.stop(id).await),
+        }
+    }
+
+    /// The partitions that a broker leads, each with another broker that can lead it.
+    async fn to_hand_over(&self, id: i32) -> Vec<(String, i32, i32)> {
+        let everything = MetadataRequest { topics: None, ..Default::default() };
+        let known = self.ask_any(async |address| ask(address, 9, &everything).await).await;
+        let mut led = Vec::new();
+        for topic in known.topics {
+            let name = topic.name.unwrap_or_default();
+            for partition in topic.partitions.iter().filter(|partition| partition.leader_id == id) {
+                let next = partition.isr_nodes.iter().find(|other| **other != id);
+                led.extend(next.map(|next| (name.clone(), partition.partition_index, *next)));
+            }
+        }
+        led
+    }
+
+    /// Starts a broker again that was crashed or stopped, with its data, and returns when it serves.
     pub async fn restart(&self, id: i32) {
         match &self.kind {
             Kind::Mock(cluster) => cluster.broker(id).restart(),

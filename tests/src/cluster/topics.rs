@@ -169,6 +169,19 @@ impl TestCluster {
         self.partition(topic, partition).await.map(|partition| partition.isr_nodes).unwrap_or_default()
     }
 
+    /// Waits until every replica of a topic is in sync, and of the groups' offsets, too.
+    pub async fn until_all_in_sync(&self, topic: &str) {
+        for topic in [topic, "__consumer_offsets"] {
+            eventually(&format!("all replicas of {topic} to be in sync"), async || {
+                let known = self.ask_any(async |address| partitions_of(address, topic).await).await;
+                let lacks =
+                    |partition: &MetadataResponsePartition| partition.isr_nodes.len() < partition.replica_nodes.len();
+                (!known.iter().any(lacks)).then_some(())
+            })
+            .await;
+        }
+    }
+
     /// What some broker that answers knows about a partition that exists.
     pub async fn known(&self, topic: &str, partition: i32) -> MetadataResponsePartition {
         self.partition(topic, partition).await.unwrap_or_else(|| panic!("{topic}-{partition} does not exist"))

@@ -5,7 +5,9 @@ mod assignors;
 mod cooperative;
 mod lifetimes;
 mod listening;
+mod metrics;
 mod mixed;
+mod rolling;
 mod sharing;
 mod statics;
 mod subscribing;
@@ -26,7 +28,7 @@ use crate::{GENEROUS, soon};
 
 /// A topic, a group that reads it, and whoever writes to it.
 struct Group {
-    cluster: TestCluster,
+    cluster: Arc<TestCluster>,
     client: Client,
     topic: String,
     partitions: i32,
@@ -40,6 +42,11 @@ impl Group {
 
     async fn of(cluster: TestCluster, partitions: i32) -> Self {
         let topic = cluster.topic("groups", partitions).await;
+        Self::reading(Arc::new(cluster), topic, partitions).await
+    }
+
+    /// One that reads a topic which is there.
+    async fn reading(cluster: Arc<TestCluster>, topic: String, partitions: i32) -> Self {
         let client = crate::client(&cluster).await;
         let name = cluster.unique("group");
         Self { cluster, client, topic, partitions, name }
@@ -161,7 +168,11 @@ struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Told {
     fn note(&self, what: &str, partitions: usize, reason: RebalanceReason) {
-        self.0.lock().unwrap().push(format!("{what} {partitions} {reason:?}"));
+        self.hear(format!("{what} {partitions} {reason:?}"));
+    }
+
+    fn hear(&self, what: String) {
+        self.0.lock().unwrap().push(what);
     }
 
     fn all(&self) -> Vec<String> {
