@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 type Set = fn(Builder) -> Builder;
+type Holds = fn(&Config) -> bool;
 
 /// Each with a value that is not the default, and the setter that says the same.
 const WITH_A_SETTER: &[(&str, &str, Set)] = &[
@@ -41,7 +42,7 @@ const WITH_A_SETTER: &[(&str, &str, Set)] = &[
 const MS: Duration = Duration::from_millis(1);
 
 /// Those whose setter is elsewhere, or that have one value only: what is taken, and what it becomes.
-const WITHOUT_A_SETTER: &[(&str, &str, fn(&Config) -> bool)] = &[
+const WITHOUT_A_SETTER: &[(&str, &str, Holds)] = &[
     ("bootstrap.servers", "b:7", |config| {
         config.client().is_ok_and(|it| it.bootstrap_servers == [("b".to_owned(), 7)])
     }),
