@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "a person reads it")]
 
 pub mod cargo_metadata;
+pub mod checker;
 pub mod cluster;
 pub mod eventually;
 pub mod layering;

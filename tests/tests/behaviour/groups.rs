@@ -2,9 +2,11 @@
 
 mod acks;
 mod assignors;
+mod by_name;
 mod cooperative;
 mod lifetimes;
 mod listening;
+mod metrics;
 mod mixed;
 mod rolling;
 mod sharing;

@@ -11,6 +11,7 @@ mod group_cancellation;
 mod groups;
 mod members;
 mod membership;
+mod metrics;
 mod process;
 mod producer_regressions;
 mod reading;
