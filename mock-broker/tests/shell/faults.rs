@@ -6,16 +6,11 @@ use std::time::Duration;
 use milena_mock_broker::{ApiKey, ErrorCode, Fault};
 use milena_protocol::messages::produce::ProduceRequest;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::raw::{Client, METADATA_VERSION, Over, PRODUCE_VERSION, about, in_memory, record};
+use crate::raw::{Client, METADATA_VERSION, Over, PRODUCE_VERSION, about, in_memory, now, record};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-#[allow(clippy::disallowed_methods, reason = "virtual time")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_answered_and_nothing_applied() {

@@ -119,3 +119,8 @@ pub(crate) async fn one_broker() -> MockCluster {
 pub(crate) fn in_memory() -> MockCluster {
     MockCluster::builder().brokers(1).topic("orders", 1).start_in_memory()
 }
+
+#[allow(clippy::disallowed_methods, reason = "virtual time, or the least that must have passed")]
+pub(crate) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use milena_mock_broker::{ErrorCode, MockCluster, Topic};
 use milena_protocol::records::BatchHeader;
 
-use crate::raw::{Client, Over, PRODUCE_VERSION, in_memory, record_of};
+use crate::raw::{Client, Over, PRODUCE_VERSION, in_memory, now, record_of};
 
 #[tokio::test(start_paused = true)]
 async fn what_only_a_lost_disk_had_is_gone_and_a_replica_that_lagged_leads_without_it() {
@@ -16,7 +16,7 @@ async fn what_only_a_lost_disk_had_is_gone_and_a_replica_that_lagged_leads_witho
     let [leader, follower] = partition.replicas()[..] else { panic!("two replicas") };
     let mut client = Client::connect(&cluster, leader, Over::Pipe).await.unwrap();
     partition.hold_replica(follower);
-    let start = tokio::time::Instant::now();
+    let start = now();
     assert_eq!(client.produce("orders", "a").await.unwrap().error_code, ErrorCode::NONE);
     assert_eq!((start.elapsed(), partition.in_sync_replicas()), (lag, vec![leader]), "the leader has waited for it");
     assert_eq!(partition.values(), ["a"]);

@@ -34,13 +34,12 @@ async fn a_transaction_whose_time_is_up_is_aborted_and_its_marker_is_in_the_log(
     let find = FindCoordinatorRequest { key: "pay".to_owned(), key_type: TRANSACTION, ..Default::default() };
     client.call(3, &find).await.unwrap();
     assert_eq!(client.call(3, &find).await.unwrap().error_code, ErrorCode::NONE);
-    let mut init = async |client: &mut Client, transaction_timeout_ms| {
+    let init = async |client: &mut Client, transaction_timeout_ms| {
         let request = InitProducerIdRequest {
             transactional_id: Some("pay".to_owned()),
             transaction_timeout_ms,
             producer_id: -1,
             producer_epoch: -1,
-            ..Default::default()
         };
         client.call(4, &request).await.unwrap()
     };
