@@ -93,8 +93,8 @@ impl MockCluster {
         ids.into_iter().map(|id| self.broker(id)).collect()
     }
 
-    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is the next
-    /// one. Topics that are created from now on can have replicas there.
+    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is one
+    /// that no broker has had. Topics that are created from now on can have replicas there.
     ///
     /// # Panics
     /// If there is no free port, or the cluster has been stopped.
@@ -172,7 +172,7 @@ impl MockCluster {
     /// Deletes a topic and creates it anew: same name, partitions and settings, but empty and with another topic id.
     ///
     /// # Panics
-    /// If there is no such topic.
+    /// If there is no such topic, or fewer brokers are up than it has replicas; then it is deleted.
     pub fn recreate_topic(&self, name: &str) {
         let recreated = self.shared().change(|state, now| state.core.recreate_topic(now, name));
         expect_done(recreated, || format!("re-create topic {name}"));
