@@ -77,8 +77,8 @@ pub use clock::{Clock, Time};
 pub use config::{Acks, AutoOffsetReset, Compression, Config, IsolationLevel};
 pub use consumer::{
     Assignments, Assignor, AssignorError, Batch, CommitPolicy, CommittedOffset, Consumer, ConsumerBuilder,
-    ConsumerControl, ConsumerEvent, ConsumerRecord, Headers, Iter, Member, Offsets, Owned, Position, Rebalance,
-    RebalanceListener, RebalanceProtocol, RebalanceReason, RecordStream, RecordView, Topics,
+    ConsumerControl, ConsumerEvent, ConsumerMetrics, ConsumerRecord, Headers, Iter, Member, Offsets, Owned, Position,
+    Rebalance, RebalanceListener, RebalanceProtocol, RebalanceReason, RecordStream, RecordView, Timing, Topics,
 };
 pub use error::{Error, ErrorKind, Result, Written};
 pub use milena_protocol::{ApiKey, ErrorCode};

@@ -3,7 +3,9 @@ and comes back so that each leads once, and one is killed, while records are pro
 
     strategies.py BOOTSTRAP BUILT FETCHED STRATEGY...
 
-Checked: one owner of a partition at a time, and every record processed, none skipped. groups.sh builds the programs and runs this."""
+Checked: one owner of a partition at a time, and every record processed, none skipped. With a cooperative strategy, too, that our member
+gets records of the partitions that it keeps between sending JoinGroup and the answer to SyncGroup, in every rebalance that takes long
+enough. groups.sh builds the programs and runs this."""
 
 import glob
 import os
@@ -21,6 +23,10 @@ PARTITIONS = range(6)
 PATIENCE = 60  # seconds
 # Lines of two processes that are printed this close to each other may be read in either order.
 JITTER = 0.25
+# Each partition gets a record so often.
+PERIOD = 0.01
+# A rebalance that is shorter tells nothing if no record comes in it: it is under way for a while, and two cores have much to do.
+ENOUGH = 0.25
 
 bootstrap, built, fetched, *strategies = sys.argv[1:]
 here = os.path.dirname(os.path.abspath(__file__))
@@ -41,11 +47,59 @@ class Failure(Exception):
     pass
 
 
+class Rebalance:
+    """From our JoinGroup to the answer to our SyncGroup, and what came meanwhile of the partitions that stayed."""
+
+    def __init__(self, began, kept):
+        self.began, self.ended, self.kept, self.records, self.settled = began, None, set(kept), [], False
+
+    def length(self):
+        return self.ended - self.began
+
+    def got(self):
+        return [at for at, partition in self.records if partition in self.kept and self.began < at < self.ended]
+
+    def longest_gap(self, deliveries):
+        """The longest time without a record of a partition that stayed that overlaps with it."""
+        times = [at for at, partition in deliveries if partition in self.kept]
+        return max((b - a for a, b in zip(times, times[1:]) if a < self.ended and b > self.began), default=0)
+
+
+def rebalances(said):
+    """What a member of ours has said, as the rebalances in which it kept partitions, and all deliveries."""
+    found, deliveries, owned = [], [], set()
+    for word, rest in said:
+        last = found[-1] if found else None
+        if word == "join":
+            if not last or last.ended:  # it may have to ask twice
+                found.append(Rebalance(int(rest[0]) / 1e6, owned))
+        elif word == "sync":
+            if last and not last.ended:
+                last.ended = int(rest[0]) / 1e6
+        elif word == "assigned":
+            owned = {int(p) for p in rest}
+            if last and last.ended:
+                last.settled = True
+        elif word in ("revoked", "lost"):
+            # Cooperative members hear after SyncGroup what does not stay, and then what is assigned.
+            gone = {int(p) for p in rest}
+            owned = owned - gone
+            if last and not last.settled:
+                last.kept -= gone
+        elif word == "record":
+            delivery = (int(rest[3]) / 1e6, int(rest[0]))
+            deliveries.append(delivery)
+            if last and not last.ended:
+                last.records.append(delivery)
+    return [rebalance for rebalance in found if rebalance.kept and rebalance.ended], deliveries
+
+
 class Member:
     """One process, and what it has said: when it had which partitions, and what it processed."""
 
     def __init__(self, kind, group, topic, strategy, log):
         self.kind, self.owned, self.tenures, self.records, self.began = kind, set(), [], [], {}
+        self.said = []
         self.log = open(f"{log}-{kind}-{time.monotonic_ns()}.log", "w")
         command = [*PROGRAMS[kind], bootstrap, group, topic, strategy]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -55,6 +109,8 @@ class Member:
     def listen(self):
         for line in self.process.stdout:
             word, *rest = line.split()
+            if self.kind == "milena":
+                self.said.append((word, rest))
             if word == "record":
                 self.records.append((int(rest[0]), int(rest[1])))
             elif word == "assigned":
@@ -101,9 +157,9 @@ class Run:
             if error:
                 self.failed.append(str(error))
 
-        while not self.stop.wait(0.01):
-            for _ in range(5):
-                producer.produce(self.name, f"{self.written}", f"{self.written}", on_delivery=delivered)
+        while not self.stop.wait(PERIOD):
+            for partition in PARTITIONS:
+                producer.produce(self.name, f"{self.written}", partition=partition, on_delivery=delivered)
                 self.written += 1
             producer.poll(0)
         producer.flush(PATIENCE)
@@ -167,6 +223,8 @@ class Run:
         for kind in list(self.members):
             self.end(kind, signal.SIGTERM)
         self.one_owner()
+        if self.strategy.startswith("cooperative"):
+            self.reads_on()
         processed = sum(len(member.records) for member in self.gone)
         print(
             f"ok: {self.strategy}: {', '.join(self.kinds)}: {self.written} records, {processed - self.written} of them processed again, "
@@ -178,6 +236,25 @@ class Run:
         """Who has led while a member by librdkafka was there, which tells."""
         logs = [open(member.log.name).read() for member in self.gone if member.kind == "librdkafka"]
         return {NAMES.get(name, name) for log in logs for name in LEADER.findall(log)}
+
+    def reads_on(self):
+        """Cooperative members of ours get records of what they keep while the group rebalances."""
+        members = [rebalances(member.said) for member in self.gone if member.kind == "milena"]
+        all = [rebalance for found, _ in members for rebalance in found]
+        silent = [rebalance for rebalance in all if not rebalance.got()]
+        long = [rebalance.length() for rebalance in silent if rebalance.length() >= ENOUGH]
+        if long:
+            raise Failure(f"no record of the partitions that stayed came between JoinGroup and SyncGroup, for {max(long):.3f} s")
+        if len(silent) * 2 >= len(all):
+            raise Failure(f"{len(silent)} of {len(all)} rebalances were too short to tell")
+        gap = max(rebalance.longest_gap(deliveries) for found, deliveries in members for rebalance in found)
+        lengths = sorted(rebalance.length() for rebalance in all)
+        print(
+            f"ok: {self.strategy}: in {len(all) - len(silent)} of {len(all)} rebalances our member got records of what it kept between "
+            f"JoinGroup and SyncGroup ({lengths[0]:.3f} to {lengths[-1]:.3f} s), {len(silent)} were too short to tell; the longest gap: "
+            f"{gap:.3f} s",
+            flush=True,
+        )
 
     def ends(self):
         consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"ends-{self.name}"})

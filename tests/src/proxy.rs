@@ -9,16 +9,17 @@
 //! proxy.lose_next_produce_answer();
 //! ```
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io::{Error, ErrorKind, Result};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
-use milena::{ConnectFn, Connector};
+use milena::{ApiKey, ConnectFn, Connector};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-const PRODUCE: [u8; 2] = [0, 0];
 const LARGEST_FRAME: usize = 128 * 1024 * 1024;
 const PIPE_BYTES: usize = 64 * 1024;
 
@@ -26,6 +27,43 @@ const PIPE_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Proxy {
     state: Arc<watch::Sender<State>>,
+    observer: Observer,
+}
+
+/// What passes through, as an observer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// A request was sent to a broker.
+    Request(ApiKey),
+    /// A broker answered one; the client has not got it yet.
+    Answer(ApiKey),
+}
+
+#[derive(Clone, Default)]
+struct Observer(Option<Arc<dyn Fn(Passing) + Send + Sync>>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Observer({})", self.0.is_some())
+    }
+}
+
+impl Observer {
+    fn tell(&self, passing: Passing) {
+        if let Some(tell) = &self.0 {
+            tell(passing);
+        }
+    }
+}
+
+/// Requests of one connection that are not answered yet. Some, with acks=0, never are.
+type Asked = Mutex<VecDeque<Request>>;
+
+struct Request {
+    correlation: [u8; 4],
+    api: ApiKey,
+    /// Whether its answer is to be lost.
+    doomed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +83,11 @@ impl Proxy {
     /// A proxy that interferes with nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that tells of every request and every answer of an ordinary API.
+    pub fn observed(observer: impl Fn(Passing) + Send + Sync + 'static) -> Self {
+        Self { observer: Observer(Some(Arc::new(observer))), ..Self::default() }
     }
 
     /// The way through this proxy, for a client.
@@ -127,12 +170,12 @@ impl Proxy {
     async fn pass(&self, client: DuplexStream, broker: TcpStream, generation: u64) -> Result<()> {
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_broker, mut to_broker) = broker.into_split();
-        let (doom, mut doomed) = mpsc::channel(1024);
+        let asked = Asked::default();
         tokio::select! {
             biased;
             () = self.until(|state| state.generation > generation) => Ok(()),
-            ended = self.pass_requests(&mut from_client, &mut to_broker, &doom) => ended,
-            ended = self.pass_answers(&mut from_broker, &mut to_client, &mut doomed) => ended,
+            ended = self.pass_requests(&mut from_client, &mut to_broker, &asked) => ended,
+            ended = self.pass_answers(&mut from_broker, &mut to_client, &asked) => ended,
         }
     }
 
@@ -141,22 +184,22 @@ impl Proxy {
         &self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
-        doom: &mpsc::Sender<[u8; 4]>,
+        asked: &Asked,
     ) -> Result<()> {
         let mut frame = BytesMut::new();
         loop {
             read_frame(from, &mut frame).await?;
             self.until(|state| !state.requests_held).await;
-            let produce = frame[4..].starts_with(&PRODUCE);
-            if produce
-                && let Some((_, rest)) = frame[4..].split_first_chunk::<4>()
-                && let Some((correlation, _)) = rest.split_first_chunk()
-                && self.take_one()
-            {
-                doom.try_send(*correlation).map_err(Error::other)?; // before the broker can answer
-            }
+            let Some((&[high, low, _, _, a, b, c, d], _)) = frame[4..].split_first_chunk() else {
+                return Err(Error::new(ErrorKind::InvalidData, "a request without a header"));
+            };
+            let api = ApiKey(i16::from_be_bytes([high, low]));
+            let doomed = api == ApiKey::PRODUCE && self.take_one();
+            let request = Request { correlation: [a, b, c, d], api, doomed };
+            asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(request); // before the broker can answer
             to.write_all(&frame).await?;
-            if produce {
+            self.observer.tell(Passing::Request(api));
+            if api == ApiKey::PRODUCE {
                 self.state.send_modify(|state| state.produced += 1);
             }
         }
@@ -167,17 +210,24 @@ impl Proxy {
         &self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
-        doomed: &mut mpsc::Receiver<[u8; 4]>,
+        asked: &Asked,
     ) -> Result<()> {
         let mut frame = BytesMut::new();
-        let mut next = None;
         loop {
             read_frame(from, &mut frame).await?;
-            next = next.or_else(|| doomed.try_recv().ok());
-            if next.is_some_and(|correlation| frame[4..].starts_with(&correlation)) {
+            // In the order of the requests, apart from those that have no answer.
+            let request = {
+                let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                std::iter::from_fn(|| asked.pop_front()).find(|asked| frame[4..].starts_with(&asked.correlation))
+            };
+            let Some(request) = request else {
+                return Err(Error::new(ErrorKind::InvalidData, "an answer to nothing"));
+            };
+            if request.doomed {
                 self.state.send_modify(|state| state.lost += 1);
                 return Ok(());
             }
+            self.observer.tell(Passing::Answer(request.api));
             self.until(|state| !state.answers_held).await;
             to.write_all(&frame).await?;
         }
@@ -272,6 +322,20 @@ mod tests {
         second.read_u8().await.unwrap_err();
         proxy.release();
         assert_eq!(ask(&mut connect().await.unwrap(), 0, 3).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_observer_hears_of_requests_and_of_their_answers() {
+        let port = echo().await;
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hearing = Arc::clone(&heard);
+        let proxy = Proxy::observed(move |passing| hearing.lock().unwrap().push(passing));
+        let mut stream = proxy.clone().connect("127.0.0.1".into(), port).await.unwrap();
+        for (api, correlation) in [(11, 1), (14, 2)] {
+            ask(&mut stream, api, correlation).await.unwrap();
+        }
+        let expected = [ApiKey(11), ApiKey(14)].map(|api| [Passing::Request(api), Passing::Answer(api)]);
+        assert_eq!(*heard.lock().unwrap(), expected.concat());
     }
 
     #[tokio::test]

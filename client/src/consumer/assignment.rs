@@ -56,8 +56,9 @@ pub(crate) struct Assignment {
     pub(crate) line: VecDeque<usize>,
     /// Those that left the line because too much is not acknowledged.
     pub(crate) full: BTreeSet<TopicPartition>,
-    /// How many reads have begun.
+    /// How many reads have begun, and how many records they returned.
     pub(crate) reads: u64,
+    pub(crate) handed_out: u64,
     pub(crate) stopped: bool,
     /// An error of the consumer as a whole, to be given once.
     pub(crate) report: Option<Error>,
@@ -106,6 +107,7 @@ impl Assignment {
             line: VecDeque::new(),
             full: BTreeSet::new(),
             reads: 0,
+            handed_out: 0,
             stopped: false,
             report: None,
             starved: BTreeSet::new(),

@@ -30,6 +30,7 @@ struct Job {
     commit: Commit,
     /// The application asked for it, and hears of every partition that is refused.
     asked_for: bool,
+    asked: Time,
     deadline: Time,
     outcome: oneshot::Sender<Result<()>>,
 }
@@ -63,6 +64,7 @@ impl Shared {
     pub(super) async fn store(self: &Arc<Self>, commit: Commit, asked_for: bool, deadline: Time) -> Result<()> {
         let group = self.group("committing offsets")?;
         let (sender, mut outcome) = oneshot::channel();
+        let asked = self.now();
         let (number, begin) = {
             let mut queue = self.commits.lock();
             if queue.jobs.len() >= MOST_WAITING {
@@ -72,7 +74,7 @@ impl Shared {
             }
             let number = queue.next_number;
             queue.next_number += 1;
-            queue.jobs.push_back(Job { number, commit, asked_for, deadline, outcome: sender });
+            queue.jobs.push_back(Job { number, commit, asked_for, asked, deadline, outcome: sender });
             (number, !std::mem::replace(&mut queue.is_served, true))
         };
         if begin {
@@ -84,15 +86,17 @@ impl Shared {
             outcome = &mut outcome => return outcome.unwrap_or_else(|_| Err(Error::closed("client"))),
             () = self.cluster.net().sleep_until(Some(deadline)) => {}
         }
-        {
+        let has_not_begun = {
             let mut queue = self.commits.lock();
             let waiting = queue.jobs.len();
             queue.jobs.retain(|job| job.number != number);
-            if queue.jobs.len() < waiting {
-                let text =
-                    format!("committing offsets of group \"{group}\" was not done in time: earlier commits still wait");
-                return Err(Error::new(ErrorKind::TimedOut, text));
-            }
+            queue.jobs.len() < waiting
+        };
+        if has_not_begun {
+            self.count_commit(asked, false);
+            let text =
+                format!("committing offsets of group \"{group}\" was not done in time: earlier commits still wait");
+            return Err(Error::new(ErrorKind::TimedOut, text));
         }
         // It has begun, and knows best why it is not done.
         outcome.await.unwrap_or_else(|_| Err(Error::closed("client")))
@@ -107,7 +111,7 @@ struct Server {
 
 impl Server {
     async fn run(mut self) {
-        while let Some(Job { commit, asked_for, deadline, outcome, .. }) = self.next() {
+        while let Some(Job { commit, asked_for, asked, deadline, outcome, .. }) = self.next() {
             let shared = &self.shared;
             let offsets = match commit {
                 Commit::These(offsets) => offsets,
@@ -115,7 +119,11 @@ impl Server {
             };
             let stored = match offsets.is_empty() {
                 true => Ok(()),
-                false => coordinator::commit(shared, offsets, asked_for, deadline).await,
+                false => {
+                    let stored = coordinator::commit(shared, offsets, asked_for, deadline).await;
+                    shared.count_commit(asked, stored.is_ok());
+                    stored
+                }
             };
             // Nobody may be waiting for it any more.
             let _ = outcome.send(stored);

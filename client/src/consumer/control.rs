@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::coordinator;
+use super::metrics::ConsumerMetrics;
 use super::offsets::{CommittedOffset, Offsets};
 use super::positions::Position;
 use super::shared::Shared;
@@ -145,6 +146,12 @@ impl ConsumerControl {
     /// transactions and those that compaction removed included; `None` before the first fetch.
     pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
         self.0.lock().assignment.lag(partition)
+    }
+
+    /// What the consumer has done since it was built, and how it stands now. Looks at what is counted anyway; it asks no broker. Cheap
+    /// enough for every scrape of a monitoring system, not for every record.
+    pub fn metrics(&self) -> ConsumerMetrics {
+        self.0.metrics()
     }
 
     /// Reads on behind a batch that could not be read: give it the error that a read returned. Its records are lost to this

@@ -40,6 +40,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
     let mut replies = Replies::new();
     let mut commit_at =
         shared.commits_by_itself().then(|| shared.now().saturating_add(shared.settings.auto_commit_interval));
+    #[cfg(feature = "metrics")]
+    let mut publisher = super::metrics::facade::Publisher::new(&shared);
     let mut storing = false;
     let mut view_changed = true;
     loop {
@@ -81,7 +83,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         }
         let positions = shared.lock().assignment.next_deadline(now);
         let of_member = member.as_ref().and_then(GroupMember::next_deadline);
-        let deadline = [commit_at, positions, of_member].into_iter().flatten().min();
+        #[cfg(feature = "metrics")]
+        let publishing = Some(publisher.turn(now));
+        #[cfg(not(feature = "metrics"))]
+        let publishing = None;
+        let deadline = [commit_at, positions, of_member, publishing].into_iter().flatten().min();
         let event = async {
             match &mut member {
                 Some(member) => member.next_event().await,

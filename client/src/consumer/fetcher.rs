@@ -183,17 +183,19 @@ impl Fetcher {
     /// Whether there is something to read.
     fn on_data(&self, now: Time, partition: &TopicPartition, asked: Asked, data: PartitionData) -> bool {
         let records = data.records.map(Records::into_bytes).unwrap_or_default();
-        let is_empty = records.is_empty();
+        let bytes = records.len();
         let aborted = data.aborted_transactions.unwrap_or_default();
         let intake = self.shared.reading.sort_out(partition, asked.position, records, aborted);
-        if intake.entries.is_empty() && !is_empty {
+        if intake.entries.is_empty() && bytes > 0 {
             warn!(broker = self.broker, %partition, offset = asked.position.offset, "only batches from before the position came");
             let pause = |failures| self.shared.cluster.retry_delay(failures);
             self.shared.lock().assignment.on_nothing_new(partition, asked, now, pause);
             return false;
         }
         let read = !intake.entries.is_empty();
-        self.shared.lock().assignment.on_fetched(partition, asked, data.high_watermark, intake);
+        let mut state = self.shared.lock();
+        state.tally.on_fetched(bytes);
+        state.assignment.on_fetched(partition, asked, data.high_watermark, intake);
         read
     }
 

@@ -324,7 +324,8 @@ impl GroupMember {
                 self.listening.hurry(deadline);
                 self.listening.call(Call { told: Told::Revoked, partitions, reason, deadline });
             }
-            Action::Assigned { generation, partitions, reason } => {
+            Action::Assigned { generation, partitions, reason, took } => {
+                self.shared.count_rebalance(reason, took);
                 info!(group = %self.group, generation, ?reason, "got {} partitions", partitions.len());
                 let view = self.shared.cluster.view();
                 let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
@@ -345,6 +346,7 @@ impl GroupMember {
                 warn!(group = %self.group, ?reason, "lost {} partitions", partitions.len());
                 {
                     let mut state = self.shared.lock();
+                    state.tally.on_lost(reason);
                     state.assignment.end(&partitions);
                     if self.closing.is_some() {
                         state.member.closed.get_or_insert_with(|| Err(lost_while_closing()));

@@ -39,8 +39,9 @@ impl Assignment {
             match open.next(from) {
                 Ok(Some(place)) => {
                     let record = ConsumerRecord::new(&open.chunk, place.at, place.index, place.offset, place.timestamp);
-                    open.chunk.holds.hold(place.index, place.offset);
+                    open.chunk.holds.hand_out(place.index, place.offset);
                     let given = (place.index, place.offset, 1);
+                    self.handed_out += 1;
                     partition.lease.on_handed_out(self.reads, &open.chunk.holds, given, place.next);
                     return Ok(record);
                 }
@@ -69,7 +70,7 @@ impl Assignment {
                 match open.next(from) {
                     Ok(Some(place)) => {
                         if open.chunk.holds.by_record() || piece.is_none() {
-                            open.chunk.holds.hold(place.index, place.offset);
+                            open.chunk.holds.hand_out(place.index, place.offset);
                         }
                         let (.., count, _, next) =
                             piece.get_or_insert((place.at, place.index, 0, place.offset, place.next));
@@ -82,6 +83,7 @@ impl Assignment {
             };
             match (piece, end) {
                 (Some((at, index, count, first, next)), _) => {
+                    self.handed_out += u64::from(count);
                     partition.lease.on_handed_out(self.reads, &open.chunk.holds, (index, first, count), next);
                     return Ok(Piece { chunk: open.chunk.clone(), at, index, count, first, next });
                 }

@@ -20,11 +20,13 @@ pub(crate) struct Holding {
 pub(crate) struct Holds {
     base_offset: i64,
     holding: Holding,
-    /// Per record: its offset minus `base_offset` in the upper half; in the lower the number of its holders and two marks.
+    /// Per record: its offset minus `base_offset` in the upper half; in the lower the number of its holders and three marks.
     slots: Box<[AtomicU64]>,
 }
 
-const HOLDERS: u64 = GIVEN - 1;
+const HOLDERS: u64 = FIRST - 1;
+/// Stands for the records that were handed out after it too, up to the next of these.
+const FIRST: u64 = 1 << 29;
 const GIVEN: u64 = 1 << 30;
 const ACKED: u64 = 1 << 31;
 
@@ -45,12 +47,21 @@ impl Holds {
         self.holding.by_record
     }
 
+    /// The record with this index and offset is handed out, with those after it that are not handed out by themselves.
+    pub(crate) fn hand_out(&self, index: u32, offset: i64) {
+        self.add_holder(index, offset, GIVEN | FIRST);
+    }
+
     /// The record with this index and offset has one holder more.
     pub(crate) fn hold(&self, index: u32, offset: i64) {
+        self.add_holder(index, offset, GIVEN);
+    }
+
+    fn add_holder(&self, index: u32, offset: i64, marks: u64) {
         let Some(slot) = self.slot(index) else { return };
         let delta = u64::try_from(offset - self.base_offset).unwrap_or(0);
         // Every holder of a record names the same offset.
-        slot.fetch_or(delta << 32 | GIVEN, Ordering::SeqCst);
+        slot.fetch_or(delta << 32 | marks, Ordering::SeqCst);
         slot.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -99,6 +110,21 @@ impl Holds {
             is_held: slot & HOLDERS != 0,
             is_acked: slot & ACKED != 0,
         })
+    }
+
+    /// How many of the `given` records that were handed out are still held.
+    pub(crate) fn held(&self, given: usize) -> u64 {
+        let slots = self.slots.iter().map(|slot| slot.load(Ordering::SeqCst));
+        let mut group_is_held = false;
+        let given = slots.skip_while(|slot| slot & FIRST == 0).take(given);
+        let held = given.filter(|slot| {
+            let is_held = slot & HOLDERS != 0;
+            if slot & FIRST != 0 {
+                group_is_held = is_held;
+            }
+            group_is_held || is_held
+        });
+        u64::try_from(held.count()).unwrap_or(u64::MAX)
     }
 
     fn slot(&self, index: u32) -> Option<&AtomicU64> {

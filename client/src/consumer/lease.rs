@@ -24,8 +24,9 @@ pub(crate) struct FetchPosition {
 struct Outstanding {
     serial: u64,
     holds: Arc<Holds>,
-    /// How many records of the lease were handed out before.
+    /// How many records of the lease were handed out before, and how many of these.
     before: usize,
+    given: usize,
     /// Whether that was after the last seek. What was before comes again, or is not wanted any more.
     current: bool,
 }
@@ -151,20 +152,29 @@ impl Lease {
             self.prune();
             self.next_serial += 1;
             let (serial, holds) = (self.next_serial, holds.clone());
-            self.outstanding.push_back(Outstanding { serial, holds, before: self.given, current: true });
+            self.outstanding.push_back(Outstanding { serial, holds, before: self.given, given: 0, current: true });
         }
         if self.latest_read != read {
             self.latest_read = read;
             self.latest.clear();
         }
         self.latest.push(Given { serial: self.next_serial, index, first });
-        self.given += usize::try_from(count).unwrap_or(0);
+        let count = usize::try_from(count).unwrap_or(0);
+        self.given += count;
+        if let Some(outstanding) = self.outstanding.back_mut() {
+            outstanding.given += count;
+        }
         self.move_to(next);
     }
 
     /// Whether the application has any record of this lease.
     pub(crate) fn is_held(&self) -> bool {
         self.outstanding.iter().any(|outstanding| outstanding.holds.given().any(|record| record.is_held))
+    }
+
+    /// How many records of this lease the application has.
+    pub(crate) fn held(&self) -> u64 {
+        self.outstanding.iter().map(|outstanding| outstanding.holds.held(outstanding.given)).sum()
     }
 
     /// The lowest offset that the application still holds and has not acknowledged.

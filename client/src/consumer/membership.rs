@@ -101,6 +101,8 @@ pub(crate) struct Membership {
     last: LastAssignment,
     /// Why the next assignment, or the one that was just given up, is what it is.
     reason: RebalanceReason,
+    /// Since when another share is due.
+    since: Option<Time>,
     /// Attempts to join that led nowhere, in a row.
     failures: u32,
     /// What the application said about why it wants a rebalance, for the coordinator.
@@ -131,6 +133,7 @@ impl Membership {
             owned: BTreeSet::new(),
             last: LastAssignment::default(),
             reason: RebalanceReason::Joined,
+            since: None,
             failures: 0,
             said: None,
             attempts: 0,
@@ -159,6 +162,9 @@ impl Membership {
             self.lose_coordinator(now);
             self.expire(now);
             return self.next_action(now);
+        }
+        if matches!(self.state, State::Outside { due } if due <= now) {
+            self.since.get_or_insert(now);
         }
         let Some(broker) = self.coordinator.known() else {
             let wanted = self.wants_coordinator();
@@ -329,6 +335,7 @@ impl Membership {
     /// The generation is not what it should be: the member joins again, after it gave up what it has to give up before.
     fn rebalance(&mut self, reason: RebalanceReason, now: Time) {
         self.reason = reason;
+        self.since.get_or_insert(now);
         self.state = State::Outside { due: now };
         let partitions = self.due_before_joining();
         if !partitions.is_empty() {

@@ -1,7 +1,7 @@
 //! Why partitions of a group move. Pure.
 
 /// Why a consumer got or gave up partitions. More may come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum RebalanceReason {
     /// This consumer joined the group.

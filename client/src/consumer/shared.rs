@@ -18,6 +18,7 @@ use super::fetch_budget::FetchBudget;
 use super::fetched::Reading;
 use super::holds::{Holding, Releases};
 use super::membership::Identity;
+use super::metrics::Tally;
 use super::positions::{Position, Target, reset_target};
 use crate::clock::Time;
 use crate::cluster::Cluster;
@@ -25,6 +26,7 @@ use crate::config::ConsumerSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
+mod counting;
 mod fetcher_wakes;
 mod member_state;
 mod reads;
@@ -78,6 +80,7 @@ pub(crate) struct State {
     pub(crate) doubt: Option<Error>,
     /// What the application and the driver of a member tell each other.
     pub(crate) member: MemberState,
+    pub(crate) tally: Tally,
 }
 
 /// What a shared consumer is made of.
@@ -114,7 +117,8 @@ impl Shared {
             let mut assignment = Assignment::new(settings.max_partition_fetch_bytes, holding);
             assignment.add(partitions.unwrap_or_default());
             let member = MemberState::default();
-            let state = State { assignment, end: None, last_read: Time::ZERO, doubt: None, member };
+            let state =
+                State { assignment, end: None, last_read: Time::ZERO, doubt: None, member, tally: Tally::default() };
             Self {
                 budget: FetchBudget::new(settings.fetch_buffer_bytes, Box::new(move || wakes.wake_all())),
                 cluster,

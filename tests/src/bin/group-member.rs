@@ -1,14 +1,17 @@
 //! A member of a consumer group, until SIGTERM: group-member BOOTSTRAP GROUP TOPIC STRATEGY. It prints what the programs of other
-//! clients in `tests/interop/groups` print: `assigned` with all its partitions, `revoked`, `lost`, `record PARTITION OFFSET VALUE`.
+//! clients in `tests/interop/groups` print: `assigned` with all its partitions, `revoked`, `lost`, `record PARTITION OFFSET VALUE`. And
+//! when, in microseconds: behind each record, and `join` when a JoinGroup was sent, `sync` when a SyncGroup was answered.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "it is a program")]
+#![allow(clippy::disallowed_methods, reason = "nothing here is simulated")]
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use milena::{Client, Rebalance, RebalanceListener};
+use milena::{ApiKey, Client, Rebalance, RebalanceListener};
+use milena_tests::proxy::{Passing, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -22,7 +25,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: group-member BOOTSTRAP GROUP TOPIC STRATEGY".into());
     };
     let mut leaving = signal(SignalKind::terminate())?;
-    let client = Client::connect(bootstrap).await?;
+    let started = Instant::now();
+    let proxy = Proxy::observed(move |passing| {
+        let word = match passing {
+            Passing::Request(ApiKey::JOIN_GROUP) => "join",
+            Passing::Answer(ApiKey::SYNC_GROUP) => "sync",
+            Passing::Request(_) | Passing::Answer(_) => return,
+        };
+        println!("{word} {}", started.elapsed().as_micros());
+    });
+    let client = Client::builder().bootstrap(bootstrap.split(',')).connector(proxy.connector()).connect().await?;
     let mut consumer = client
         .consumer(group)
         .subscribe([topic.as_str()])
@@ -39,10 +51,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             read = consumer.next_batch(500) => read,
         };
         let Some(batch) = read? else { break };
-        let mut lines = Vec::new();
+        let (mut lines, now) = (Vec::new(), started.elapsed().as_micros());
         for record in &batch {
             let value = String::from_utf8_lossy(record.value.unwrap_or_default());
-            lines.extend_from_slice(format!("record {} {} {value}\n", record.partition(), record.offset).as_bytes());
+            lines.extend_from_slice(
+                format!("record {} {} {value} {now}\n", record.partition(), record.offset).as_bytes(),
+            );
         }
         io::stdout().lock().write_all(&lines)?;
     }

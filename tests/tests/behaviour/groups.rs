@@ -5,6 +5,7 @@ mod assignors;
 mod cooperative;
 mod lifetimes;
 mod listening;
+mod metrics;
 mod mixed;
 mod rolling;
 mod sharing;

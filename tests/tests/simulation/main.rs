@@ -10,6 +10,7 @@ mod faults;
 mod group_cancellation;
 mod groups;
 mod members;
+mod metrics;
 mod process;
 mod producer_regressions;
 mod reading;

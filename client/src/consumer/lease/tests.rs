@@ -64,6 +64,31 @@ fn a_record_with_two_holders_is_held_until_both_let_go() {
 }
 
 #[test]
+fn a_batch_counts_with_all_its_records_and_what_is_taken_out_of_it_by_itself() {
+    let (mut lease, holds) = lease();
+    holds.hand_out(1, 11);
+    lease.on_handed_out(1, &holds, (1, 11, 3), at(14));
+    assert_eq!(lease.held(), 3, "the first stands for all");
+    holds.hand_out(4, 14);
+    lease.on_handed_out(2, &holds, (4, 14, 1), at(15));
+    assert_eq!(lease.held(), 4);
+
+    holds.hold(2, 12);
+    holds.release_piece(1, 3);
+    assert_eq!(lease.held(), 2);
+    holds.release(2);
+    assert_eq!(lease.held(), 1);
+    holds.release(4);
+    assert_eq!(lease.held(), 0);
+
+    let (mut lease, holds) = counted(true);
+    (0..3).for_each(|index| holds.hand_out(index, 10 + i64::from(index)));
+    lease.on_handed_out(1, &holds, (0, 10, 3), at(13));
+    holds.release(1);
+    assert_eq!(lease.held(), 2, "each by itself");
+}
+
+#[test]
 fn implicit_commits_go_back_only_after_a_seek() {
     let (mut lease, holds) = lease();
     assert_eq!(lease.to_commit(0), None, "nothing was read");

@@ -33,8 +33,9 @@ pub(crate) enum Action {
     /// These must be given up, at `deadline` at the latest.
     /// Then [`on_revoked`](super::Membership::on_revoked), unless [`Action::Lost`] came in between.
     Revoke { partitions: Vec<TopicPartition>, reason: RebalanceReason, deadline: Time },
-    /// These are owned from now on, perhaps none, beside what was owned before.
-    Assigned { generation: i32, partitions: Vec<TopicPartition>, reason: RebalanceReason },
+    /// These are owned from now on, perhaps none, beside what was owned before. `took`: since the member learned that another
+    /// share is due.
+    Assigned { generation: i32, partitions: Vec<TopicPartition>, reason: RebalanceReason, took: Duration },
     /// All that was owned is owned no more: others may read it already. It ends a revocation that is under way; a listener that
     /// heard of the revocation has heard enough.
     Lost { partitions: Vec<TopicPartition>, reason: RebalanceReason },

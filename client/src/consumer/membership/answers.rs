@@ -208,13 +208,15 @@ impl Membership {
     /// once: nobody else has it.
     fn take_over(&mut self, assigned: BTreeSet<TopicPartition>, now: Time) {
         let (generation, reason) = (self.generation, self.reason);
+        let took = self.since.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let gone: BTreeSet<_> = self.owned.difference(&assigned).cloned().collect();
         let partitions: Vec<_> = assigned.difference(&self.owned).cloned().collect();
         self.owned.extend(assigned);
         if !gone.is_empty() {
+            self.since = Some(now);
             self.revoke(gone, Then::Rejoin, self.revocation_deadline(now));
         }
-        self.ready.push_back(Action::Assigned { generation, partitions, reason });
+        self.ready.push_back(Action::Assigned { generation, partitions, reason, took });
     }
 
     /// The answer to the heartbeat with this number.

@@ -41,6 +41,7 @@ impl Membership {
         self.leave(RebalanceReason::Stalled);
         self.lose(RebalanceReason::Stalled, now);
         self.reason = RebalanceReason::Joined;
+        self.since = None;
         self.state = State::Resting { until: self.application.reads + 1 };
     }
 
@@ -63,6 +64,7 @@ impl Membership {
     pub(super) fn rest(&mut self, error: Error, now: Time) {
         self.failures = self.failures.saturating_add(1);
         self.lose(RebalanceReason::Refused, now);
+        self.since = None;
         self.ready.push_back(Action::Report(error));
         let Application { reads, reading, .. } = self.application;
         self.state = State::Resting { until: reads + if reading { 1 } else { 2 } };

@@ -22,6 +22,7 @@ mod joining;
 mod progress;
 mod simulation;
 mod stable;
+mod timing;
 
 const MS: Duration = Duration::from_millis(1);
 const SESSION: Duration = Duration::from_secs(45);

@@ -104,6 +104,7 @@ impl Shared {
         state.reading()?;
         if std::mem::take(begins) {
             state.assignment.begin_read();
+            state.tally.pace.on_read(|| self.now());
             if std::mem::take(&mut state.member.waits_for_read) {
                 self.driver.notify_one();
             }
@@ -120,8 +121,7 @@ impl Shared {
                 if self.budget.take_wanted() {
                     self.fetchers.wake_all();
                 }
-                self.lock().member.read_waits = true;
-                let _waiting = Waiting(self);
+                let _waiting = Waiting::new(self);
                 self.readable.notified().await;
             }
             Blocked::Stopped => {}
@@ -139,7 +139,9 @@ impl Shared {
         let room_made = {
             let mut state = self.lock();
             state.last_read = now;
+            state.tally.pace.on_wait(now);
             state.assignment.on_decoded(undecoded, decoded);
+            state.tally.pace.on_return(self.now());
             std::mem::take(&mut state.assignment.room_made)
         };
         if room_made {
@@ -151,8 +153,21 @@ impl Shared {
 /// A read waits for records, until this is dropped.
 struct Waiting<'a>(&'a Shared);
 
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let now = shared.now();
+        let mut state = shared.lock();
+        state.member.read_waits = true;
+        state.tally.pace.on_wait(now);
+        Self(shared)
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().member.read_waits = false;
+        let now = self.0.now();
+        let mut state = self.0.lock();
+        state.member.read_waits = false;
+        state.tally.pace.on_return(now);
     }
 }

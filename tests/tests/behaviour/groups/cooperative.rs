@@ -1,11 +1,12 @@
 //! Cooperative rebalances: who keeps a partition reads on, whatever the group does meanwhile.
 #![allow(clippy::print_stdout, reason = "how long it took is printed, not asserted")]
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use milena::{Client, ConsumerBuilder, Position, Result};
+use milena::{ApiKey, Client, ConsumerBuilder, Position, Result};
 use milena_tests::eventually::eventually;
-use milena_tests::proxy::Proxy;
+use milena_tests::proxy::{Passing, Proxy};
 
 use super::{Group, Reading, Told, until_read};
 use crate::{GENEROUS, read, soon};
@@ -14,48 +15,89 @@ fn sharing(builder: ConsumerBuilder) -> ConsumerBuilder {
     builder.assignors(["cooperative-sticky"]).auto_commit_interval(Duration::from_millis(50))
 }
 
-#[tokio::test]
-async fn who_keeps_its_partitions_reads_on_while_the_group_waits_for_others() -> Result<()> {
-    let group = Group::new(4).await;
-    let (told, proxy) = (Told::default(), Proxy::new());
-    let slow = Client::builder().bootstrap(group.cluster.bootstrap().split(',')).connector(proxy.connector());
-    let slow = slow.connect().await?;
-    let stays = Reading::start(sharing(group.member()).on_rebalance(told.clone()).build().await?);
-    let builder = sharing(group.member_of(&slow)).session_timeout(Duration::from_secs(60));
-    let silent = Reading::start(builder.build().await?);
-    group.until_shared(&[&stays.control, &silent.control], &[2, 2]).await;
-    let kept = stays.control.assignment();
+/// What a member has sent and got.
+#[derive(Clone, Copy, Default)]
+struct Rebalances {
+    /// How many JoinGroup requests were sent, and how many answers to SyncGroup have come.
+    joins: usize,
+    syncs: usize,
+    is_going_on: bool,
+}
 
-    // The group waits for the silent member until this is over.
-    proxy.hold_requests();
-    let newcomer = Reading::start(sharing(group.member()).build().await?);
-    let (mut count, mut longest) = (stays.count(), Duration::ZERO);
-    let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    for _ in 0..15 {
-        // 15 heartbeats: the member that stays has long joined anew.
-        ticks.tick().await;
-        let before = Instant::now();
-        group.write(1).await;
-        until_read(&[&stays], count + 2).await;
-        count += 2;
-        longest = longest.max(before.elapsed());
+#[derive(Clone, Default)]
+struct Wire(Arc<Mutex<Rebalances>>);
+
+impl Wire {
+    fn proxy(&self) -> Proxy {
+        let wire = self.clone();
+        Proxy::observed(move |passing| {
+            let mut seen = wire.0.lock().unwrap();
+            match passing {
+                Passing::Request(ApiKey::JOIN_GROUP) => (seen.joins, seen.is_going_on) = (seen.joins + 1, true),
+                Passing::Answer(ApiKey::SYNC_GROUP) => (seen.syncs, seen.is_going_on) = (seen.syncs + 1, false),
+                Passing::Request(_) | Passing::Answer(_) => {}
+            }
+        })
     }
-    assert_eq!((stays.control.assignment(), newcomer.control.assignment().len()), (kept.clone(), 0));
-    println!("the longest time from a write to its read in the rebalance: {longest:?}");
-    proxy.release();
 
-    group.until_shared(&[&stays.control, &silent.control, &newcomer.control], &[1, 1, 2]).await;
-    group.write(1).await;
-    group.until_committed(16).await;
+    fn seen(&self) -> Rebalances {
+        *self.0.lock().unwrap()
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(Rebalances) -> bool) -> Rebalances {
+        eventually(what, async || Some(self.seen()).filter(|seen| is_so(*seen))).await
+    }
+}
+
+#[tokio::test]
+async fn in_every_rebalance_who_keeps_partitions_reads_them_between_join_and_sync() -> Result<()> {
+    let group = Group::new(6).await;
+    let through = async |proxy: &Proxy| {
+        let builder = Client::builder().bootstrap(group.cluster.bootstrap().split(','));
+        builder.connector(proxy.connector()).connect().await
+    };
+    let (told, wire, proxy) = (Told::default(), Wire::default(), Proxy::new());
+    let observed = through(&wire.proxy()).await?;
+    let stays = Reading::start(sharing(group.member_of(&observed)).on_rebalance(told.clone()).build().await?);
+    let slow = through(&proxy).await?;
+    let slow = Reading::start(sharing(group.member_of(&slow)).session_timeout(Duration::from_secs(60)).build().await?);
+    group.until_shared(&[&stays.control, &slow.control], &[3, 3]).await;
+
+    let (mut others, mut longest, mut written) = (Vec::new(), Duration::ZERO, 0);
+    for shares in [&[2, 2, 2][..], &[1, 1, 2, 2], &[2, 2, 2], &[3, 3]] {
+        let before = wire.until("the last answer", |seen| !seen.is_going_on).await;
+        let kept = stays.control.assignment();
+        // The group waits for the slow one.
+        proxy.hold_requests();
+        match others.len() + 2 < shares.len() {
+            true => others.push(Reading::start(sharing(group.member()).build().await?)),
+            false => others.remove(0).close().await,
+        }
+        wire.until("JoinGroup", |seen| seen.joins > before.joins).await;
+        for _ in 0..5 {
+            let (written_at, count) = (Instant::now(), stays.count());
+            group.write(1).await;
+            written += 1;
+            until_read(&[&stays], count + kept.len()).await;
+            longest = longest.max(written_at.elapsed());
+        }
+        assert_eq!(stays.control.assignment(), kept);
+        assert_eq!(wire.seen().syncs, before.syncs, "all of it before SyncGroup was answered");
+        proxy.release();
+        let members: Vec<_> = [&stays, &slow].into_iter().chain(&others).map(|member| &member.control).collect();
+        group.until_shared(&members, shares).await;
+        // What was written to the others' partitions is theirs.
+        group.until_committed(written).await;
+    }
+    println!("the longest time from a write to its read in a rebalance: {longest:?}");
     assert!(told.all().iter().all(|told| !told.starts_with("lost")), "{told:?}");
     for (partition, offsets) in stays.seen() {
-        assert_eq!(
-            offsets,
-            (0..).take(offsets.len()).collect::<Vec<_>>(),
-            "partition {partition}: nothing comes twice"
+        assert!(
+            offsets.is_sorted_by(|one, next| one < next),
+            "partition {partition}: nothing comes twice: {offsets:?}"
         );
     }
-    for member in [stays, silent, newcomer] {
+    for member in [stays, slow] {
         member.close().await;
     }
     Ok(())

@@ -17,7 +17,7 @@ impl Assignor for Sharing {
     }
 }
 
-fn sharing() -> MembershipSettings {
+pub(super) fn sharing() -> MembershipSettings {
     let assignor: Arc<dyn Assignor> = Arc::new(Sharing);
     let (name, protocol) = ("range".into(), RebalanceProtocol::Cooperative);
     MembershipSettings { strategies: vec![Strategy { name, protocol, assignor }], ..settings() }
