@@ -3,8 +3,10 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 
 mod cancellation;
+mod chains;
 mod commits;
 mod consumer_regressions;
+mod coordinators;
 mod determinism;
 mod faults;
 mod group_cancellation;
@@ -15,6 +17,7 @@ mod process;
 mod producer_regressions;
 mod reading;
 mod script;
+mod stalls;
 mod storms;
 mod trouble;
 mod world;

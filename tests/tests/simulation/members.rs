@@ -148,7 +148,7 @@ impl Log {
     pub(crate) async fn done(&self) {
         let began = Instant::now();
         while !self.is_done() {
-            assert!(began.elapsed() < 20 * SESSION, "not all is done: {}", self.report());
+            assert!(began.elapsed() < 100 * SESSION, "not all is done: {}", self.report());
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -223,7 +223,11 @@ struct Application {
     producer: Option<Producer>,
     /// Records that are worked on beside the reading.
     works: Vec<JoinHandle<()>>,
+    slow: Slow,
 }
+
+/// What an application was asked to do: to take so long for its next record; and since when it does.
+type Slow = Arc<Mutex<(Option<Duration>, Option<Duration>)>>;
 
 impl Application {
     async fn run(mut self, mut consumer: Consumer) -> (Consumer, Vec<JoinHandle<()>>) {
@@ -270,8 +274,13 @@ impl Application {
             }
             _ => None,
         };
+        let slow = self.slow.lock().unwrap().0.take();
+        if slow.is_some() {
+            self.slow.lock().unwrap().1 = Some(self.log.0.start.elapsed());
+        }
         // Most take no time.
         let takes = match self.random.below(16) {
+            _ if slow.is_some() => slow.unwrap_or_default(),
             0 => self.manner.hold.mul_f64(self.random.below(256) as f64 / 256.0),
             _ => Duration::ZERO,
         };
@@ -283,7 +292,8 @@ impl Application {
             takes,
         };
         // A commit is refused while an earlier record is held: who commits by hand does one after the other.
-        if self.manner.policy != CommitPolicy::Manual && (delivery.is_some() || self.random.below(2) == 0) {
+        let beside = slow.is_none() && (delivery.is_some() || self.random.below(2) == 0);
+        if self.manner.policy != CommitPolicy::Manual && beside {
             self.works.push(self.process.run(work.finish(record, delivery)));
         } else {
             work.finish(record, delivery).await;
@@ -342,13 +352,14 @@ pub(crate) struct Member {
     pub(crate) control: ConsumerControl,
     pub(crate) process: Process,
     pub(crate) instance: Option<String>,
+    slow: Slow,
     task: JoinHandle<(Consumer, Vec<JoinHandle<()>>)>,
 }
 
 impl Member {
     pub(crate) async fn join(world: &mut World, log: &Log, number: usize, manner: Manner) -> Self {
         let process = Process::default();
-        let client = world.client_on(process.clone()).await;
+        let client = world.named_client_on(process.clone(), &format!("member-{number}")).await;
         let builder = client.consumer(log.0.group).subscribe([log.0.topic]).commit_policy(manner.policy);
         let builder = builder.assignors([manner.strategy]).session_timeout(SESSION).heartbeat_interval(HEARTBEAT);
         let builder = builder.auto_commit_interval(Duration::from_millis(500));
@@ -375,9 +386,11 @@ impl Member {
             process: process.clone(),
             producer,
             works: Vec::new(),
+            slow: Slow::default(),
         };
+        let slow = application.slow.clone();
         let task = process.run(application.run(consumer));
-        Self { number, log: log.clone(), control, process, instance, task }
+        Self { number, log: log.clone(), control, process, instance, slow, task }
     }
 
     /// Ends as if the process had been killed: no LeaveGroup, no commit.
@@ -398,6 +411,16 @@ impl Member {
             self.log.note(self.number, What::Resumed);
             self.process.go_on();
         }
+    }
+
+    /// Takes so long for the next record that it works on.
+    pub(crate) fn be_slow(&self, takes: Duration) {
+        *self.slow.lock().unwrap() = (Some(takes), None);
+    }
+
+    /// When it began to be slow.
+    pub(crate) fn slow_since(&self) -> Option<Duration> {
+        self.slow.lock().unwrap().1
     }
 
     pub(crate) async fn close(self) {

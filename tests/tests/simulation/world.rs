@@ -68,6 +68,10 @@ impl World {
 
     /// A client whose tasks run elsewhere.
     pub(crate) async fn client_on(&self, runtime: impl Runtime) -> Client {
+        self.named_client_on(runtime, "milena").await
+    }
+
+    pub(crate) async fn named_client_on(&self, runtime: impl Runtime, name: &str) -> Client {
         let cluster = self.cluster.clone();
         let connected = Client::builder()
             .bootstrap(["b1:9092", "b2:9092", "b3:9092"])
@@ -75,6 +79,7 @@ impl World {
             .clock(SimulatedClock(tokio::time::Instant::now()))
             .runtime(runtime)
             .seed(self.seed)
+            .client_id(name)
             .connect();
         connected.await.expect("a client")
     }
