@@ -17,6 +17,7 @@ mod producer_regressions;
 mod reading;
 mod script;
 mod storms;
+mod topics;
 mod trouble;
 mod world;
 mod zombies;

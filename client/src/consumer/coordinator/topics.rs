@@ -7,6 +7,7 @@ use milena_protocol::messages::offset_commit::OffsetCommitResponse;
 use milena_protocol::messages::offset_fetch::OffsetFetchResponse;
 use milena_protocol::primitives::Uuid;
 
+use super::committed::Answers;
 use crate::cluster::metadata::ClusterView;
 use crate::consumer::offsets::CommittedOffset;
 use crate::topic_partition::TopicPartition;
@@ -71,12 +72,7 @@ impl Names {
     }
 
     /// Stored offsets, or the error of a partition; or that of the group.
-    #[allow(clippy::type_complexity, reason = "a map of answers, or an error")]
-    pub(super) fn read_fetch(
-        &self,
-        body: OffsetFetchResponse,
-        version: i16,
-    ) -> Result<BTreeMap<TopicPartition, Result<Option<CommittedOffset>, ErrorCode>>, ErrorCode> {
+    pub(super) fn read_fetch(&self, body: OffsetFetchResponse, version: i16) -> Result<Answers, ErrorCode> {
         let mut found = BTreeMap::new();
         let mut take =
             |name: Option<TopicPartition>, code: ErrorCode, (offset, epoch, metadata): (i64, i32, Option<String>)| {
