@@ -54,8 +54,7 @@
 //!   has finished. A [`RebalanceListener`] hears of partitions that come and go; an [`Assignor`] divides them.
 //! * [`Config`] takes settings by Kafka's names; the builders have a typed setter for each.
 //!
-//! It does not decode payloads: records are bytes in and bytes out. Static members, cooperative rebalancing, transactions, TLS
-//! and SASL are not there yet.
+//! It does not decode payloads: records are bytes in and bytes out. Transactions, groups by KIP-848, TLS and SASL are not there yet.
 
 mod backoff;
 mod client;

@@ -2,6 +2,7 @@
 
 mod acks;
 mod assignors;
+mod by_name;
 mod cooperative;
 mod lifetimes;
 mod listening;

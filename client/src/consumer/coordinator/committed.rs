@@ -9,15 +9,12 @@ use milena_protocol::messages::offset_fetch::{
 use milena_protocol::primitives::Uuid;
 
 use super::attempts::Attempts;
-use super::topics::{FETCH_GROUPS, Names, Topic, topics_of};
+use super::topics::{Answers, FETCH_GROUPS, Names, Topic, topics_of};
 use crate::clock::Time;
 use crate::cluster::Cluster;
 use crate::consumer::offsets::CommittedOffset;
 use crate::error::{Error, Result};
 use crate::topic_partition::TopicPartition;
-
-/// What the coordinator answers of each partition.
-pub(crate) type Answers = BTreeMap<TopicPartition, Result<Option<CommittedOffset>, ErrorCode>>;
 
 /// What the group has stored for these partitions; `None` where there is nothing. Tries again while that may help, also while a
 /// transaction is about to store something: all of them are answered, or none.

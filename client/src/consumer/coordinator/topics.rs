@@ -7,7 +7,6 @@ use milena_protocol::messages::offset_commit::OffsetCommitResponse;
 use milena_protocol::messages::offset_fetch::OffsetFetchResponse;
 use milena_protocol::primitives::Uuid;
 
-use super::committed::Answers;
 use crate::cluster::metadata::ClusterView;
 use crate::consumer::offsets::CommittedOffset;
 use crate::topic_partition::TopicPartition;
@@ -17,6 +16,9 @@ const COMMIT_BY_ID: i16 = 10;
 const FETCH_BY_ID: i16 = 10;
 /// From this version on, one request may ask about several groups.
 pub(super) const FETCH_GROUPS: i16 = 8;
+
+/// What the coordinator answers of each partition.
+pub(crate) type Answers = BTreeMap<TopicPartition, Result<Option<CommittedOffset>, ErrorCode>>;
 
 /// One topic in a request.
 pub(super) struct Topic<T> {
