@@ -19,5 +19,6 @@ mod reading;
 mod script;
 mod stalls;
 mod storms;
+mod topics;
 mod trouble;
 mod world;
