@@ -212,7 +212,8 @@ impl MockCluster {
         self.shared().journal.clone()
     }
 
-    /// Waits until the cluster's state satisfies a condition, which is tried again after every change.
+    /// Waits until the cluster's state satisfies a condition, which is tried again after every change. The condition looks at what it
+    /// is given: calling the cluster itself or one of its controls in it is a panic.
     ///
     /// # Panics
     /// After 60 seconds (virtual ones on a paused runtime), with a message that says `what` was waited for and ends with the last
@@ -226,7 +227,7 @@ impl MockCluster {
         assert!(holds, "waited {patience} s in vain for the mock cluster to have: {what}\n{}", journal.tail());
     }
 
-    /// Looks at the cluster's state as it is now.
+    /// Looks at the cluster's state as it is now: at what `look` is given, not by calls of the cluster, which panic in it.
     pub fn with<R>(&self, look: impl FnOnce(&Snapshot<'_>) -> R) -> R {
         self.shared().look(|state| look(&state.snapshot()))
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 use milena::{Assignments, Assignor, AssignorError, Client, Config, ErrorKind, Member, Result, TopicPartition, Topics};
-use milena_protocol::messages::describe_groups::DescribeGroupsRequest;
 use milena_tests::eventually::eventually;
 use milena_tests::proxy::Proxy;
 
@@ -41,13 +40,6 @@ async fn program(properties: &str, topic: &str, connections: &Proxy) -> Result<R
     Ok(Reading::start(consumer.build().await?))
 }
 
-/// What the coordinator calls the strategy that the group goes by; nothing while it rebalances.
-async fn in_use(group: &Group) -> String {
-    let mut coordinator = group.cluster.raw_coordinator(&group.name).await;
-    let request = DescribeGroupsRequest { groups: vec![group.name.clone()], ..Default::default() };
-    coordinator.ask(5, &request).await.groups.remove(0).protocol_data
-}
-
 /// Three members share six partitions, one dies without a word, the others process all there is.
 async fn quickstart(strategy: &str) -> Result<()> {
     let group = Group::new(PARTITIONS).await;
@@ -67,7 +59,7 @@ async fn quickstart(strategy: &str) -> Result<()> {
     dying.task.abort();
     group.write(RECORDS).await;
     group.until_shared(&[&one.control, &two.control], &[3, 3]).await;
-    eventually(&format!("a group by {strategy}"), async || (in_use(&group).await == strategy).then_some(())).await;
+    group.until_divided_by(strategy).await;
 
     let all: BTreeSet<_> = (0..PARTITIONS).flat_map(|number| (0..2 * RECORDS).map(move |at| (number, at))).collect();
     let processed = || {
