@@ -1,6 +1,6 @@
 //! A consumer as a member of its group: does what the membership machine says, for the consumer's task. IO.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use self::listening::{Call, Listening, Told};
 use self::requests::divide;
 use super::assignor::{Strategy, Topics};
 use super::commits::Committer;
+use super::first_sight::FirstSight;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
@@ -79,8 +80,8 @@ pub(crate) struct GroupMember {
     /// Reads and releases as they were last seen, and when they had changed.
     seen: (u64, u64),
     progress: Time,
-    /// How many partitions each topic had at the first assignment.
-    first_counts: Option<BTreeMap<Arc<str>, usize>>,
+    /// Begins at the first assignment.
+    first_sight: Option<FirstSight>,
     /// Topics that cannot be read, and that was told.
     refused: BTreeSet<Arc<str>>,
 }
@@ -125,7 +126,7 @@ impl GroupMember {
             resting: false,
             seen: (0, 0),
             progress: net.now(),
-            first_counts: None,
+            first_sight: None,
             refused: BTreeSet::new(),
         };
         member.subscribe(subscription, Time::ZERO);
@@ -328,13 +329,9 @@ impl GroupMember {
                 self.shared.count_rebalance(reason, took);
                 info!(group = %self.group, generation, ?reason, "got {} partitions", partitions.len());
                 let view = self.shared.cluster.view();
-                let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
-                let counts = || self.topics.iter().map(|topic| (topic.clone(), count(topic))).collect();
-                let first: &BTreeMap<Arc<str>, usize> = self.first_counts.get_or_insert_with(counts);
-                let new = |partition: &TopicPartition| {
-                    let number = usize::try_from(partition.partition()).unwrap_or(0);
-                    first.get(partition.topic()).is_some_and(|count| number >= *count)
-                };
+                let sight = self.first_sight.get_or_insert_default();
+                sight.count(&self.topics, &view);
+                let new = |partition: &TopicPartition| sight.is_new(partition, &view);
                 self.shared.lock().assignment.add_committed(&partitions, self.listening.is_there(), new);
                 let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
                 self.listening.call(Call { told: Told::Assigned, partitions, reason, deadline });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milena::{ApiKey, Client, Consumer, ConsumerBuilder, ErrorCode, Record};
+use milena::{ApiKey, AutoOffsetReset, Client, Consumer, ConsumerBuilder, ErrorCode, Record};
 use milena_mock_broker::{Fault, Topic};
 use tokio::time::{sleep, timeout};
 
@@ -73,5 +73,56 @@ fn a_deleted_topic_is_divided_no_more_and_holds_up_nobody() {
         assert_eq!(first.control().assignment().len() + second.control().assignment().len(), 6);
         first.close(GENEROUS).await.unwrap();
         second.close(GENEROUS).await.unwrap();
+    });
+}
+
+#[test]
+fn even_the_latest_begins_a_topic_that_a_pattern_finds_later_at_its_beginning() {
+    run(1, async |world| {
+        write(&world, "orders", 6).await;
+        let client = world.client().await;
+        let builder = group(&client).subscribe_pattern("orders.*").auto_offset_reset(AutoOffsetReset::Latest);
+        let mut consumer = builder.build().await.unwrap();
+        sleep(Duration::from_secs(10)).await;
+        write(&world, "orders", 6).await;
+        assert_eq!(read(&mut consumer, 6).await, ["orders"; 6], "not what was there before");
+
+        // Written long before the pattern is looked up again.
+        world.cluster.create_topic(Topic::new("orders-late").partitions(2));
+        write(&world, "orders-late", 2).await;
+        sleep(Duration::from_secs(310)).await;
+        assert_eq!(read(&mut consumer, 2).await, ["orders-late"; 2]);
+
+        // Known when they are first looked up: these are not new.
+        world.cluster.create_topic(Topic::new("payments").partitions(1));
+        write(&world, "payments", 1).await;
+        consumer.control().subscribe_pattern("payments.*").unwrap();
+        sleep(Duration::from_secs(10)).await;
+        write(&world, "payments", 1).await;
+        let record = timeout(GENEROUS, consumer.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!((record.topic(), record.offset()), ("payments", 1));
+        drop(record);
+        consumer.close(GENEROUS).await.unwrap();
+    });
+}
+
+#[test]
+fn a_topic_that_is_created_anew_under_the_latest_is_read_from_its_beginning() {
+    run(1, async |world| {
+        world.cluster.create_topic(Topic::new("other").partitions(1));
+        let client = world.client().await;
+        let builder = || group(&client).subscribe(["orders", "other"]).auto_offset_reset(AutoOffsetReset::Latest);
+        let mut first = builder().build().await.unwrap();
+        sleep(Duration::from_secs(10)).await;
+        world.cluster.delete_topic("other");
+        sleep(Duration::from_secs(10)).await;
+        first.control().enforce_rebalance("without the other one").unwrap();
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(first.control().assignment().len(), 6);
+
+        world.cluster.create_topic(Topic::new("other").partitions(1));
+        write(&world, "other", 1).await;
+        assert_eq!(read(&mut first, 1).await, ["other"]);
+        first.close(GENEROUS).await.unwrap();
     });
 }

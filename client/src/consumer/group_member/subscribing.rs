@@ -11,14 +11,19 @@ use super::{Event, GroupMember};
 use crate::clock::Time;
 use crate::cluster::metadata::Listed;
 use crate::consumer::rebalance::RebalanceReason;
-use crate::consumer::subscription::{Subscription, TopicSearch};
+use crate::consumer::subscription::{Picked, Subscription, TopicSearch};
 use crate::error::{Error, ErrorKind, Result};
 
 impl GroupMember {
     pub(super) fn subscribe(&mut self, subscription: Subscription, now: Time) {
         self.search = None;
         match subscription {
-            Subscription::Topics(topics) => self.set_topics(topics, now),
+            Subscription::Topics(topics) => {
+                if let Some(sight) = &mut self.first_sight {
+                    sight.retain(|topic| topics.contains(topic));
+                }
+                self.set_topics(topics, now);
+            }
             Subscription::Pattern(pattern) => {
                 self.search = Some(TopicSearch::new(pattern, self.shared.cluster.metadata_max_age()));
             }
@@ -43,8 +48,12 @@ impl GroupMember {
         let Some(search) = &mut self.search else { return };
         match topics {
             Ok(topics) => {
-                search.on_answer(now);
-                let picked = search.pattern.pick(&topics);
+                let Picked { topics: picked, appeared } = search.on_answer(&topics, now);
+                if let Some(sight) = &mut self.first_sight {
+                    // What is missing only once may be back.
+                    sight.retain(|topic| picked.contains(topic) || self.topics.contains(topic));
+                    sight.appeared(appeared);
+                }
                 if picked.is_empty() || picked != self.topics {
                     info!(group = %self.group, topics = ?picked, "topics that fit the pattern");
                     self.set_topics(picked, now);
@@ -79,6 +88,9 @@ impl GroupMember {
                 }
                 _ => {}
             }
+        }
+        if let Some(sight) = &mut self.first_sight {
+            sight.count(&self.topics, &view);
         }
         self.membership.on_view(&view, now);
     }
