@@ -1,6 +1,6 @@
 //! A consumer as a member of its group: does what the membership machine says, for the consumer's task. IO.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
 use super::subscription::{Subscription, TopicSearch};
 use crate::clock::Time;
+use crate::cluster::KeptTopic;
 use crate::cluster::metadata::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
@@ -61,6 +62,9 @@ pub(crate) struct GroupMember {
     topics: BTreeSet<Arc<str>>,
     /// For the topics of a pattern.
     search: Option<TopicSearch>,
+    /// What the members of the group read, while this one leads it.
+    led: BTreeSet<Arc<str>>,
+    kept: BTreeMap<Arc<str>, KeptTopic>,
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
     /// The attempt to join whose JoinGroup or SyncGroup waits there.
@@ -113,6 +117,8 @@ impl GroupMember {
             membership: Membership::new(membership, None, net.fork_entropy()),
             topics: BTreeSet::new(),
             search: None,
+            led: BTreeSet::new(),
+            kept: BTreeMap::new(),
             connection: None,
             parked: None,
             replies: Replies::new(),
@@ -293,11 +299,13 @@ impl GroupMember {
                 self.reply(async move { Event::Joined(attempt, answer.await) });
             }
             Action::Divide { generation, division } => {
+                self.lead(division.topics().clone());
                 let cluster = self.shared.cluster.clone();
                 self.reply(divide(cluster, generation, division));
             }
             Action::Sync { broker, timeout, attempt, request } => {
                 self.parked = Some(attempt);
+                self.lead(self.membership.led_topics());
                 let answer = self.call::<SyncGroupRequest>(broker, timeout, request);
                 self.reply(async move { Event::Synced(attempt, answer.await) });
             }
@@ -371,6 +379,12 @@ impl GroupMember {
             }
         }
         false
+    }
+
+    /// The members of the group that this one leads read these.
+    fn lead(&mut self, topics: BTreeSet<Arc<str>>) {
+        self.led = topics;
+        self.keep_topics();
     }
 
     fn on_listened(&mut self, error: Option<Error>) {
