@@ -251,6 +251,7 @@ impl GroupMember {
                 self.seen = (reads, releases);
                 self.progress = now;
             }
+            self.progress = self.progress.max(state.member.read_waited_until);
             state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
