@@ -76,8 +76,8 @@ pub(crate) struct GroupMember {
     failed: bool,
     /// The application has to begin a read before the group is joined again.
     resting: bool,
-    /// Reads and releases as they were last seen, and when they had changed.
-    seen: (u64, u64),
+    /// Reads, waits of reads that are over, and releases as they were last seen; and when they had changed.
+    seen: (u64, u64, u64),
     progress: Time,
     /// How many partitions each topic had at the first assignment.
     first_counts: Option<BTreeMap<Arc<str>, usize>>,
@@ -123,7 +123,7 @@ impl GroupMember {
             closing: None,
             failed: false,
             resting: false,
-            seen: (0, 0),
+            seen: (0, 0, 0),
             progress: net.now(),
             first_counts: None,
             refused: BTreeSet::new(),
@@ -161,6 +161,11 @@ impl GroupMember {
         if self.closing.is_some() && !self.failed && is_over {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
+        }
+        state.member.waits_for_read = self.resting;
+        if self.resting && state.assignment.reads != self.seen.0 {
+            // It began during this turn.
+            self.shared.driver.notify_one();
         }
         moved
     }
@@ -240,11 +245,11 @@ impl GroupMember {
                 state.assignment.tell_dropped();
             }
             let reads = state.assignment.reads;
-            if self.seen != (reads, releases) {
-                self.seen = (reads, releases);
+            let seen = (reads, state.member.waits, releases);
+            if self.seen != seen {
+                self.seen = seen;
                 self.progress = now;
             }
-            state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
             let member = &mut state.member;
