@@ -215,6 +215,10 @@ impl GroupMember {
     pub(super) async fn abandon(mut self) {
         let now = self.shared.now();
         self.membership.abandon();
+        if let Some(closing) = self.shared.lock().member.closing {
+            // There may have been no turn since.
+            self.membership.close(closing.departure, closing.deadline);
+        }
         while let Some(action) = self.membership.next_action(now) {
             if let Action::Leave { .. } = &action {
                 self.act(action, now);
