@@ -184,8 +184,9 @@ impl GroupMember {
     pub(super) async fn next_event(&mut self) -> Event {
         tokio::select! {
             biased;
-            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
+            // First: it may have no time left, and is called all the same.
             error = self.listening.returned() => Event::Listened(error),
+            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
         }
     }
 
@@ -214,11 +215,11 @@ impl GroupMember {
     /// The consumer is gone, or closed in a hurry: leaves the group, if it answers soon.
     pub(super) async fn abandon(mut self) {
         let now = self.shared.now();
-        self.membership.abandon();
         if let Some(closing) = self.shared.lock().member.closing {
             // There may have been no turn since.
             self.membership.close(closing.departure, closing.deadline);
         }
+        self.membership.abandon();
         while let Some(action) = self.membership.next_action(now) {
             if let Action::Leave { .. } = &action {
                 self.act(action, now);
