@@ -41,7 +41,7 @@ use self::coordinator_search::CoordinatorSearch;
 use self::heartbeats::Heartbeats;
 pub(crate) use self::progress::Application;
 use self::protocols::LastAssignment;
-use self::state::{Leading, Role, State, Then};
+use self::state::{Departs, Leading, Role, State, Then};
 
 /// The protocol type of consumers.
 const PROTOCOL_TYPE: &str = "consumer";
@@ -110,8 +110,7 @@ pub(crate) struct Membership {
     /// Counts JoinGroups: what answers an older one, or its SyncGroup, is history.
     attempts: u64,
     departure: Departure,
-    /// The application closes the consumer, which has until then.
-    departs: Option<Time>,
+    departs: Departs,
     entropy: Entropy,
     ready: VecDeque<Action>,
 }
@@ -138,7 +137,7 @@ impl Membership {
             said: None,
             attempts: 0,
             departure: Departure::Usual,
-            departs: None,
+            departs: Departs::No,
             entropy,
             ready: VecDeque::new(),
             settings,
@@ -272,26 +271,40 @@ impl Membership {
     /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group or stays in it.
     pub(crate) fn close(&mut self, departure: Departure, deadline: Time) {
         self.departure = departure;
-        self.departs = Some(deadline);
+        self.departs = Departs::Due { deadline };
     }
 
     /// Goes, if it is to. Who has partitions and is about to get others lets that come to its end: until then the coordinator
-    /// would refuse the last commit.
+    /// would refuse the last commit. While it waits for others, it would not: then the application finishes beside that.
     fn depart(&mut self, now: Time) {
-        let Some(deadline) = self.departs else { return };
+        let (deadline, told) = match self.departs {
+            Departs::No => return,
+            Departs::Due { deadline } => (deadline, false),
+            Departs::Told { deadline } => (deadline, true),
+        };
         match &mut self.state {
             State::Left | State::Failed => {}
             State::Revoking { then, .. } => *then = Then::Leave { deadline },
             _ if self.owned.is_empty() => self.abandon(),
-            State::Outside { .. } | State::Joining | State::Stable { .. } => {
+            State::Outside { .. } | State::Stable { .. } if told => {
+                self.state = State::Revoking { partitions: self.owned.clone(), then: Then::Leave { deadline } };
+            }
+            State::Joining if !told => {
+                self.reason = RebalanceReason::Closing;
+                let deadline = self.revocation_deadline(now).min(deadline);
+                self.tell_revoked(&self.owned.clone(), deadline);
+                self.departs = Departs::Told { deadline };
+                return;
+            }
+            State::Outside { .. } | State::Stable { .. } => {
                 self.reason = RebalanceReason::Closing;
                 let deadline = self.revocation_deadline(now).min(deadline);
                 self.revoke(self.owned.clone(), Then::Leave { deadline }, deadline);
             }
-            State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => return,
+            State::Joining | State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => return,
             State::Resting { .. } => self.abandon(),
         }
-        self.departs = None;
+        self.departs = Departs::No;
     }
 
     /// Leaves the group at once: the application is gone.
@@ -306,7 +319,12 @@ impl Membership {
     /// The answer to [`Action::Revoke`]: the listener returned, held records were released or the deadline passed, the last
     /// commit was answered; the leases are dead.
     pub(crate) fn on_revoked(&mut self, now: Time) {
-        let State::Revoking { partitions, then } = &mut self.state else { return };
+        let State::Revoking { partitions, then } = &mut self.state else {
+            if matches!(self.departs, Departs::Told { .. }) {
+                self.owned.clear();
+            }
+            return;
+        };
         let (given_up, then) = (std::mem::take(partitions), *then);
         self.owned = self.owned.difference(&given_up).cloned().collect();
         match then {
@@ -370,9 +388,13 @@ impl Membership {
     }
 
     fn revoke(&mut self, partitions: BTreeSet<TopicPartition>, then: Then, deadline: Time) {
-        let told = partitions.iter().cloned().collect();
-        self.ready.push_back(Action::Revoke { partitions: told, reason: self.reason, deadline });
+        self.tell_revoked(&partitions, deadline);
         self.state = State::Revoking { partitions, then };
+    }
+
+    fn tell_revoked(&mut self, partitions: &BTreeSet<TopicPartition>, deadline: Time) {
+        let partitions = partitions.iter().cloned().collect();
+        self.ready.push_back(Action::Revoke { partitions, reason: self.reason, deadline });
     }
 
     /// The generation is gone, and everything owned is lost.

@@ -29,7 +29,8 @@ use crate::topic_partition::TopicPartition;
 /// all the way round; what it has and is not assigned any more it gives up after SyncGroup, and joins once more (KIP-429).
 ///
 /// Heartbeats go out wherever there is a generation, also beside a JoinGroup or a SyncGroup that waits: it may wait at a
-/// coordinator that is dead. A session without an answer to any is over.
+/// coordinator that is dead. Only in `Outside` there are none: a pause before the next JoinGroup is shorter. A session without an
+/// answer to any is over.
 #[derive(Debug)]
 pub(super) enum State {
     /// Not in a generation; joins from `due` on.
@@ -68,6 +69,21 @@ pub(super) struct Leading {
     pub(super) uses_racks: bool,
     /// As they were when they were divided.
     pub(super) divided: Option<Topics>,
+}
+
+/// Whether the application closes the consumer, which has until the deadline, and what is done about it in the states in which the
+/// member cannot go yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departs {
+    No,
+    /// As soon as it can.
+    Due {
+        deadline: Time,
+    },
+    /// What it owns is on its way out already, beside a JoinGroup that waits.
+    Told {
+        deadline: Time,
+    },
 }
 
 /// What follows a revocation.

@@ -122,8 +122,13 @@ impl Rig {
 
     /// JoinGroup is answered: this member is "me".
     fn joined(&mut self, generation: i32, leader: &str) {
-        let topics = vec!["t".to_owned()];
-        let metadata = Subscription { topics, ..Subscription::default() }.encode().unwrap();
+        self.joined_in(generation, leader, None);
+    }
+
+    /// The same with members in a rack.
+    fn joined_in(&mut self, generation: i32, leader: &str, rack: Option<&str>) {
+        let (topics, rack_id) = (vec!["t".to_owned()], rack.map(str::to_owned));
+        let metadata = Subscription { topics, rack_id, ..Subscription::default() }.encode().unwrap();
         let member = |id: &str| JoinGroupResponseMember {
             member_id: id.into(),
             metadata: metadata.clone(),

@@ -247,6 +247,35 @@ fn metadata_change_triggers_rebalance() {
 }
 
 #[test]
+fn a_broker_in_another_rack_triggers_a_rebalance_of_members_with_racks() {
+    let in_rack = |rack: &str| {
+        let rack = Some(rack.to_owned());
+        let broker = MetadataResponseBroker { node_id: 1, host: "b".into(), port: 9092, rack };
+        let partition = MetadataResponsePartition { leader_id: 1, replica_nodes: vec![1], ..Default::default() };
+        let topic = MetadataResponseTopic { name: Some("t".into()), partitions: vec![partition], ..Default::default() };
+        let answer = MetadataResponse { brokers: vec![broker], topics: vec![topic], ..Default::default() };
+        ClusterView::default().merge(&answer)
+    };
+    for uses_racks in [true, false] {
+        let mut rig = Rig::new(settings());
+        rig.find(1);
+        rig.join_request();
+        rig.joined_in(5, "me", uses_racks.then_some("r1"));
+        rig.divide(&in_rack("r1"));
+        rig.sync_request();
+        rig.synced("t", &[0]);
+        rig.assigned(&[0]);
+        rig.member.on_view(&in_rack("r1"), rig.now);
+        rig.nothing();
+        rig.member.on_view(&in_rack("r2"), rig.now);
+        match uses_racks {
+            true => assert_eq!(rig.revoke().1, RebalanceReason::TopicChange),
+            false => rig.nothing(),
+        }
+    }
+}
+
+#[test]
 fn only_the_leader_watches_the_metadata() {
     let mut rig = Rig::follower(settings());
     rig.member.on_view(&view("t", 2), rig.now);
