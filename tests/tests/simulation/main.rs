@@ -8,6 +8,7 @@ mod consumer_regressions;
 mod determinism;
 mod faults;
 mod group_cancellation;
+mod group_regressions;
 mod groups;
 mod members;
 mod membership;
