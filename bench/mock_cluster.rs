@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "figures are printed")]
 #![allow(clippy::disallowed_methods, reason = "real time is what is measured")]
 
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -24,7 +25,7 @@ fn main() -> io::Result<()> {
     };
     println!("median of {RUNS}, least and most in brackets");
     in_process()?;
-    as_a_program(broker, produce)?;
+    as_a_program(broker)?;
     println!("stripped program        {:.1} MB", fs::metadata(stripped)?.len() as f64 / 1e6);
     beside_kfake(broker, produce, kfake)
 }
@@ -60,35 +61,53 @@ fn in_process() -> io::Result<()> {
     Ok(())
 }
 
-fn as_a_program(broker: &str, produce: &str) -> io::Result<()> {
-    let first_reply = repeat(|| Program::start(broker, &["--port", "0"])?.first_reply())?;
-    println!("program to first reply  {first_reply}");
-    let idle = Program::start(broker, &["--port", "0"])?;
-    idle.first_reply()?;
-    println!("idle resident           {:.1} MB", idle.resident()?);
-    let holding = Program::start(broker, &["--port", "0", "--topic", "bench:6"])?;
-    holding.produce_with(produce)?;
-    println!("after {RECORDS} records   {:.1} MB resident", holding.resident()?);
+fn as_a_program(broker: &str) -> io::Result<()> {
+    let mut idle = Vec::new();
+    let first_reply = repeat(|| {
+        let program = Program::start(broker, &["--port", "0"])?;
+        program.first_reply()?;
+        idle.push(program.resident()?);
+        Ok(())
+    })?;
+    println!("program to first reply  {first_reply}, its end included");
+    println!("idle resident           {} MB", Figures::of(idle));
     Ok(())
 }
 
 /// In turn, so that whatever else the machine does falls on both.
 fn beside_kfake(broker: &str, produce: &str, kfake: &str) -> io::Result<()> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut holding) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        ours.push(Program::start(broker, &["--port", "0", "--topic", "bench:6"])?.produce_with(produce)?);
+        let program = Program::start(broker, &["--port", "0", "--topic", "bench:6"])?;
+        ours.push(program.produce_with(produce)?);
+        holding.push(program.resident()?);
         theirs.push(Program::start(kfake, &[])?.produce_with(produce)?);
     }
-    let show = |rates: &mut Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        format!("{:.0} [{:.0}, {:.0}] records/s", rates[rates.len() / 2], rates[0], rates[rates.len() - 1])
-    };
-    println!("librdkafka, {RECORDS} records of 100 bytes to milena-mock-broker: {}", show(&mut ours));
-    println!("librdkafka, {RECORDS} records of 100 bytes to kfake:              {}", show(&mut theirs));
+    println!("after {RECORDS} records   {} MB resident", Figures::of(holding));
+    println!("librdkafka, {RECORDS} records of 100 bytes to milena-mock-broker: {:.0} records/s", Figures::of(ours));
+    println!("librdkafka, {RECORDS} records of 100 bytes to kfake:              {:.0} records/s", Figures::of(theirs));
     Ok(())
 }
 
-/// How long it took, in milliseconds: median, least, most.
+/// Of all runs: median, least, most. Shown with as many decimals as asked for, or two.
+struct Figures(Vec<f64>);
+
+impl Figures {
+    fn of(mut figures: Vec<f64>) -> Self {
+        figures.sort_by(f64::total_cmp);
+        Self(figures)
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else { return f.write_str("nothing") };
+        let decimals = f.precision().unwrap_or(2);
+        write!(f, "{:.decimals$} [{least:.decimals$}, {most:.decimals$}]", self.0[self.0.len() / 2])
+    }
+}
+
+/// How long it took, in milliseconds.
 fn repeat(mut action: impl FnMut() -> io::Result<()>) -> io::Result<String> {
     let mut taken = Vec::new();
     for _ in 0..RUNS {
@@ -96,8 +115,7 @@ fn repeat(mut action: impl FnMut() -> io::Result<()>) -> io::Result<String> {
         action()?;
         taken.push(started.elapsed().as_secs_f64() * 1e3);
     }
-    taken.sort_by(f64::total_cmp);
-    Ok(format!("{:.2} ms [{:.2}, {:.2}]", taken[RUNS / 2], taken[0], taken[RUNS - 1]))
+    Ok(format!("{} ms", Figures::of(taken)))
 }
 
 fn open_files() -> io::Result<usize> {

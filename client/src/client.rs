@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::clock::system::SystemClock;
 use crate::cluster::{Cluster, ClusterSettings, UNKNOWN_TOPIC};
 use crate::config::{Config, client_setters};
-use crate::consumer::ConsumerBuilder;
+use crate::consumer::{ConsumerBuilder, GroupChoice};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result, Written};
 use crate::net::request_queue::Response;
@@ -76,14 +76,33 @@ impl Client {
         ProducerBuilder::new(self.clone(), Config::clone(&self.config))
     }
 
-    /// A consumer that belongs to this group.
+    /// A consumer that belongs to this group. If the configuration has a `group.id`, it must be the same.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.clone(), Config::clone(&self.config), Some(group.into()))
+        self.consumer_of(GroupChoice::Named(group.into()))
     }
 
-    /// A consumer without a group: it reads the partitions it is told to, and commits nothing.
+    /// A consumer that belongs to the group that the configuration names, `group.id` of this client's or of
+    /// [`ConsumerBuilder::config`](crate::ConsumerBuilder::config).
+    ///
+    /// ```no_run
+    /// # async fn example() -> milena::Result<()> {
+    /// let config = milena::Config::parse_properties("bootstrap.servers=localhost:9092\ngroup.id=billing")?;
+    /// let client = milena::Client::builder().config(config).connect().await?;
+    /// let consumer = client.consumer_from_config().subscribe(["orders"]).build().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn consumer_from_config(&self) -> ConsumerBuilder {
+        self.consumer_of(GroupChoice::Configured)
+    }
+
+    /// A consumer without a group: it reads the partitions it is told to, and commits nothing. A `group.id` in the configuration is
+    /// not used.
     pub fn reader(&self) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.clone(), Config::clone(&self.config), None)
+        self.consumer_of(GroupChoice::None)
+    }
+
+    fn consumer_of(&self, group: GroupChoice) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), Config::clone(&self.config), group)
     }
 
     /// Creates a topic and waits until every broker has it. −1 partitions or replicas are the broker's default.

@@ -83,6 +83,12 @@ pub(crate) enum SecurityProtocol {
     Plaintext,
 }
 
+/// By which protocol a group works. `consumer` (KIP-848) comes later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GroupProtocol {
+    Classic,
+}
+
 impl Config {
     /// Reads settings by their property names. Later entries replace earlier ones of the same name.
     ///

@@ -27,6 +27,7 @@ mod fetch_buffer;
 mod fetch_session;
 mod fetched;
 mod fetcher;
+mod group_choice;
 mod group_member;
 mod hand_out;
 mod holds;
@@ -54,6 +55,7 @@ pub use self::positions::Position;
 pub use self::rebalance::RebalanceReason;
 pub use self::stream::RecordStream;
 
+pub(crate) use self::group_choice::GroupChoice;
 use self::group_member::GroupMember;
 use self::rebalance::Departure;
 use self::shared::{Closing, OnEvent, Parts, Shared};
@@ -64,7 +66,7 @@ use self::subscription::Subscription;
 pub struct ConsumerBuilder {
     client: Client,
     config: Config,
-    group: Option<String>,
+    group: GroupChoice,
     assigned: Vec<(TopicPartition, Position)>,
     subscribed: Option<BTreeSet<Arc<str>>>,
     pattern: Option<String>,
@@ -84,7 +86,7 @@ impl fmt::Debug for ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(client: Client, config: Config, group: Option<String>) -> Self {
+    pub(crate) fn new(client: Client, config: Config, group: GroupChoice) -> Self {
         Self {
             client,
             config,
@@ -173,7 +175,8 @@ impl ConsumerBuilder {
     /// a subscription it returns at once, and the group is joined in the background.
     ///
     /// # Errors
-    /// `Config` for settings that are out of range or contradict each other, and for an assignor that is not known; `Usage` for a
+    /// `Config` for settings that are out of range or contradict each other, for a `group.id` that is not the group of the consumer,
+    /// and for an assignor that is not known; `Usage` for a
     /// subscription without a group or together with assigned partitions, if there is neither, if a partition
     /// does not exist (the error says how many there are), for a negative offset, or for [`Position::Committed`] without a group;
     /// `Broker` with `UNKNOWN_TOPIC_OR_PARTITION` for a topic that does not exist after 10 s, and with whatever else a broker
@@ -189,13 +192,7 @@ impl ConsumerBuilder {
         if cluster.is_closed() {
             return Err(Error::closed("client"));
         }
-        let group: Option<Arc<str>> = self.group.map(Arc::from);
-        if group.as_deref() == Some("") {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                "the group of the consumer has no name: give it one, or use Client::reader",
-            ));
-        }
+        let group = self.group.resolve(settings.group_id.clone())?;
         let partitions: BTreeMap<TopicPartition, Position> = self.assigned.into_iter().collect();
         let subscription = match (self.subscribed, self.pattern) {
             (None, None) => None,

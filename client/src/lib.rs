@@ -51,11 +51,11 @@
 //!   the whole client on one paused runtime.
 //! * [`Producer`] collects [`Record`]s in batches. Each ends as written, not written or maybe written; see [`Error::written`].
 //! * [`Consumer`] reads the partitions it is given, or its share of what its group subscribes to, and commits what the application
-//!   has finished. A [`RebalanceListener`] hears of partitions that come and go; an [`Assignor`] divides them.
+//!   has finished. A [`RebalanceListener`] hears of partitions that come and go; an [`Assignor`] divides them: [`strategies`] says which
+//!   to choose, and how to change it while the group reads. [`ConsumerControl::metrics`] tells how it is doing.
 //! * [`Config`] takes settings by Kafka's names; the builders have a typed setter for each.
 //!
-//! It does not decode payloads: records are bytes in and bytes out. Static members, cooperative rebalancing, transactions, TLS
-//! and SASL are not there yet.
+//! It does not decode payloads: records are bytes in and bytes out. Transactions, groups by KIP-848, TLS and SASL are not there yet.
 
 mod backoff;
 mod client;
@@ -70,6 +70,9 @@ mod producer;
 mod runtime;
 mod topic_partition;
 mod watched;
+
+#[doc = include_str!("strategies.md")]
+pub mod strategies {}
 
 pub use async_trait::async_trait;
 pub use client::{Client, ClientBuilder};

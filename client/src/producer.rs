@@ -208,8 +208,8 @@ impl Producer {
     ///
     /// # Errors
     /// In all of them the record was not enqueued. `Usage` with `MESSAGE_TOO_LARGE` if it is larger than `max.request.size` or
-    /// `buffer.memory`, or for a partition that does not exist; `Broker` with `UNKNOWN_TOPIC_OR_PARTITION`; `TimedOut` if there
-    /// is no room in time; `Closed`.
+    /// `buffer.memory`, or for a partition that does not exist as far as is known (it is looked for then, for the next try);
+    /// `Broker` with `UNKNOWN_TOPIC_OR_PARTITION`; `TimedOut` if there is no room in time; `Closed`.
     ///
     /// # Cancel safety
     /// If it is dropped before it returns, nothing was enqueued.
@@ -358,6 +358,8 @@ impl Producer {
             }),
         };
         partitions.get(index).cloned().ok_or_else(|| {
+            // It may have been added since: whoever tries again shall find it.
+            shared.cluster.request_refresh();
             let chosen = chosen.unwrap_or(-1);
             let text = format!("topic \"{}\" has no partition {chosen}: it has {count}, counted from 0", topic.name);
             Error::new(ErrorKind::Usage, text).with_topic_partition(TopicPartition::new(topic.name.clone(), chosen))

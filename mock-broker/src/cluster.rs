@@ -93,8 +93,8 @@ impl MockCluster {
         ids.into_iter().map(|id| self.broker(id)).collect()
     }
 
-    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is the next
-    /// one. Topics that are created from now on can have replicas there.
+    /// Adds a broker without any replica, of the same kind as the others: in memory, or with a free port. Its id is one
+    /// that no broker has had. Topics that are created from now on can have replicas there.
     ///
     /// # Panics
     /// If there is no free port, or the cluster has been stopped.
@@ -172,7 +172,7 @@ impl MockCluster {
     /// Deletes a topic and creates it anew: same name, partitions and settings, but empty and with another topic id.
     ///
     /// # Panics
-    /// If there is no such topic.
+    /// If there is no such topic, or fewer brokers are up than it has replicas; then it is deleted.
     pub fn recreate_topic(&self, name: &str) {
         let recreated = self.shared().change(|state, now| state.core.recreate_topic(now, name));
         expect_done(recreated, || format!("re-create topic {name}"));
@@ -212,7 +212,8 @@ impl MockCluster {
         self.shared().journal.clone()
     }
 
-    /// Waits until the cluster's state satisfies a condition, which is tried again after every change.
+    /// Waits until the cluster's state satisfies a condition, which is tried again after every change. The condition looks at what it
+    /// is given: calling the cluster itself or one of its controls in it is a panic.
     ///
     /// # Panics
     /// After 60 seconds (virtual ones on a paused runtime), with a message that says `what` was waited for and ends with the last
@@ -226,7 +227,7 @@ impl MockCluster {
         assert!(holds, "waited {patience} s in vain for the mock cluster to have: {what}\n{}", journal.tail());
     }
 
-    /// Looks at the cluster's state as it is now.
+    /// Looks at the cluster's state as it is now: at what `look` is given, not by calls of the cluster, which panic in it.
     pub fn with<R>(&self, look: impl FnOnce(&Snapshot<'_>) -> R) -> R {
         self.shared().look(|state| look(&state.snapshot()))
     }

@@ -154,6 +154,11 @@ impl Shared {
         state
     }
 
+    /// Whether a closure of a test on this thread looks at the state, so that nothing else can be done with it.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        looking::is_looking(self)
+    }
+
     /// For what must not panic.
     pub(crate) fn lock_after_panic(&self) -> MutexGuard<'_, State> {
         looking::refuse_calls(self);
@@ -220,6 +225,9 @@ impl Shared {
         let mut state = self.lock_after_panic();
         for door in state.doors.values_mut() {
             door.close_for_good();
+            // Who waits there to connect is refused now.
+            door.gates().from_clients.open();
+            door.gates().to_clients.open();
         }
         if !state.changing {
             let now = self.now();

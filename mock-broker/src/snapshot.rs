@@ -189,7 +189,7 @@ impl Snapshot<'_> {
         self.requests.get(&api).copied().unwrap_or(0)
     }
 
-    /// Connections that neither side has closed.
+    /// Connections that neither side has closed. That a client has closed one shows when no fault delays a request of it.
     pub fn open_connections(&self) -> usize {
         self.connections.len()
     }

@@ -165,6 +165,7 @@ async fn mock(min_insync: usize) -> MockCluster {
         .rack_aware_reads(true)
         .broker_session_timeout(Duration::from_millis(1_500))
         .group_min_session_timeout(Duration::from_millis(500))
+        .group_max_size(10)
         .log_retention_check_interval(often)
         .log_cleaner_backoff(often)
         .start();

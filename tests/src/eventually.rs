@@ -7,7 +7,15 @@ use std::time::Duration;
 ///
 /// # Panics
 /// There was no answer within 60 s; the message says what was waited for.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_or(ask, || what.to_owned()).await
+}
+
+/// Like [`eventually`], with what was waited for as it looks in the end.
+///
+/// # Panics
+/// There was no answer within 60 s.
+pub async fn eventually_or<T>(mut ask: impl AsyncFnMut() -> Option<T>, what: impl FnOnce() -> String) -> T {
     const WITHIN: Duration = Duration::from_secs(60);
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let answered = tokio::time::timeout(WITHIN, async {
@@ -18,7 +26,7 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
             }
         }
     });
-    answered.await.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", WITHIN.as_secs()))
+    answered.await.unwrap_or_else(|_| panic!("waited {} s in vain for {}", WITHIN.as_secs(), what()))
 }
 
 #[cfg(test)]

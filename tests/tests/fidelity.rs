@@ -31,6 +31,36 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
+/// The error codes that the sources of the mock cluster name, without those of their tests.
+fn codes(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.ends_with("tests") || path.ends_with("tests.rs") {
+            continue;
+        }
+        if path.is_dir() {
+            codes(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                found.extend(
+                    line.split("ErrorCode::").skip(1).map(name).filter(|name| is_code(name)).map(str::to_owned),
+                );
+            }
+        }
+    }
+}
+
+/// The name at the beginning of a text.
+fn name(text: &str) -> &str {
+    text.split(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric()).next().unwrap_or_default()
+}
+
+fn is_code(name: &str) -> bool {
+    name.len() > 1 && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase())
+}
+
 fn named(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -65,4 +95,19 @@ fn every_known_difference_is_among_what_is_simplified() {
     let page = page();
     let told: BTreeSet<&str> = rows(&page, "Simplified").into_iter().filter_map(|row| named(row[0]).next()).collect();
     assert!(told.is_superset(&known), "{known:?} are not all told: {told:?}");
+}
+
+#[test]
+fn each_error_code_is_shown_by_a_probe_or_told_to_be_shown_by_none() {
+    let mut given = BTreeSet::new();
+    codes(&root().join("mock-broker/src"), &mut given);
+    assert!(given.len() > 60, "the sources are read: {given:?}");
+    let mut recorded = String::new();
+    sources(&root().join("tests/golden/differential"), &mut recorded);
+    let words: BTreeSet<&str> = recorded.split(|letter: char| letter != '_' && !letter.is_alphanumeric()).collect();
+    let missing: BTreeSet<&str> = given.iter().map(String::as_str).filter(|code| !words.contains(code)).collect();
+    let page = page();
+    let rows = rows(&page, "Error codes that no probe shows");
+    let told: BTreeSet<&str> = rows.iter().filter_map(|row| named(row[0]).next()).collect();
+    assert_eq!(missing, told, "missing in tests/golden/differential, and told on the fidelity page");
 }

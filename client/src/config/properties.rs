@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::value::{self, Rule, Setting, Value};
-use super::{Acks, AutoOffsetReset, Compression, IsolationLevel, SecurityProtocol};
+use super::{Acks, AutoOffsetReset, Compression, GroupProtocol, IsolationLevel, SecurityProtocol};
 
 /// What is done with a setting by its name.
 pub(super) struct Property {
@@ -299,8 +299,12 @@ settings! {
 
     /// What a consumer goes by.
     consumer: GivenConsumer => ConsumerSettings, consumer_setters! {
-        /// The group whose offsets are used.
+        /// The group of the consumers that are made with `Client::consumer_from_config`. `Client::consumer` names a group itself, and
+        /// refuses another one here; `Client::reader` has none and does not look.
         "group.id" => group_id(): Option<String> = [none] in [1 to 32767 bytes];
+
+        /// By which protocol the group works. For now only `classic`: a member divides the partitions.
+        "group.protocol" => group_protocol(): GroupProtocol = [GroupProtocol::Classic];
 
         /// Makes the consumer a static member of its group, under this name: when it comes back within `session.timeout.ms` it gets
         /// the partitions that it had, and nobody's move. It leaves the group only if it is asked to. Each member needs a name of

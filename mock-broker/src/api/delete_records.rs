@@ -72,7 +72,7 @@ fn delete(
     partition: i32,
     offset: i64,
 ) -> Result<(PartitionId, i64), ErrorCode> {
-    let id = core.partition_id(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let id = core.view(broker).partition_id(topic, partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     if is_internal(topic) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }

@@ -47,10 +47,10 @@ fn find(core: &mut Core, call: &Call<'_>, key_type: i8, key: String) -> Coordina
         other => return refuse(key, ErrorCode::INVALID_REQUEST, format!("key type {other} has no coordinator here")),
     };
     let unavailable = |key| {
-        let message = "the coordinator is not available".to_owned();
-        refuse(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, message)
+        let message = if call.version() < 4 { "the coordinator is not available" } else { "" };
+        refuse(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, message.to_owned())
     };
-    match core.ensure_internal_topic(topic) {
+    match core.ensure_internal_topic(call.broker(), topic) {
         Ok(true) => {}
         Ok(false) => return unavailable(key),
         Err(refusal) => return refuse(key, ErrorCode::COORDINATOR_NOT_AVAILABLE, refusal.message),

@@ -3,7 +3,7 @@
 //! * v2: read committed, which ends at the last stable offset; v4: leader epochs; v5: OFFSET_NOT_AVAILABLE
 //! * v7, v8, v9, v11: one special position more each; tiered storage is not there, so two of them have no answer
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::list_offsets::{
@@ -56,6 +56,7 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ListOffsetsReque
         }
     }
     let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
+    let mut places = BTreeMap::new();
     for topic in &request.topics {
         // What came twice is refused once.
         let once = |wanted: &&ListOffsetsPartition| seen.remove(&(topic.name.as_str(), wanted.partition_index));
@@ -74,11 +75,11 @@ pub(super) fn handle(core: &mut Core, call: &Call<'_>, request: ListOffsetsReque
             let partition_index = wanted.partition_index;
             ListOffsetsPartitionResponse { partition_index, error_code, timestamp, offset, leader_epoch }
         });
-        match topics.iter_mut().find(|earlier| earlier.name == topic.name) {
+        let partitions: Vec<_> = partitions.collect();
+        let place = *places.entry(topic.name.as_str()).or_insert(topics.len());
+        match topics.get_mut(place) {
             Some(earlier) => earlier.partitions.extend(partitions),
-            None => {
-                topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() })
-            }
+            None => topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions }),
         }
     }
     Answer::Now(ListOffsetsResponse { topics, ..Default::default() })

@@ -123,20 +123,21 @@ fn find(core: &mut Core, call: &Call<'_>, wanted: MetadataRequestTopic, may_crea
     if let Some(topic) = view.topic(&name).filter(is_shown) {
         return describe(view, topic);
     }
-    let error_code = create(core, &name, may_create || call.version() < 4);
+    let error_code = create(core, call.broker(), &name, may_create || call.version() < 4);
     MetadataResponseTopic { error_code, is_internal: is_internal(&name), name: Some(name), ..Default::default() }
 }
 
-/// Creates a topic that somebody asked for, if that is allowed. It is known from the next request on, as in Kafka.
-fn create(core: &mut Core, name: &str, may_create: bool) -> ErrorCode {
+/// Creates a topic that somebody asked for, if that is allowed and the broker is in touch with the controller. It is known from
+/// the next request on, as in Kafka.
+fn create(core: &mut Core, broker: i32, name: &str, may_create: bool) -> ErrorCode {
     let settings = &core.settings;
     let layout = Layout::Spread {
         partitions: settings.default_partitions,
         replication_factor: settings.default_replication_factor,
     };
-    let may_create = may_create && settings.auto_create_topics;
+    let may_create = may_create && settings.auto_create_topics && core.is_in_touch(broker);
     let created = if may_create && is_internal(name) {
-        core.ensure_internal_topic(name).map(|_| ())
+        core.ensure_internal_topic(broker, name).map(|_| ())
     } else {
         core.controller.plan(name, &layout, Default::default()).map(|planned| {
             if may_create {

@@ -218,13 +218,14 @@ impl MockClusterBuilder {
 
     /// How many bytes of records the cluster keeps, counted as they were written, replicas not counted. When it has an eighth
     /// more, the largest partitions give up their oldest records, and their logs start later, as after a DeleteRecords. Kafka
-    /// has no such limit: its disks have. Default: 256 MiB.
+    /// has no such limit: its disks have. What is not below the high watermark stays whatever the limit. Default: 256 MiB.
     pub fn retained_bytes(mut self, bytes: u64) -> Self {
         self.logs.retained_bytes = bytes;
         self
     }
 
-    /// Bytes that are written to a pipe arrive after a random time in this range, in order. Default: at once.
+    /// Bytes that are written to a pipe arrive after a random time in this range, in order; at once if the range is empty. Default:
+    /// at once.
     pub fn pipe_latency(mut self, latency: Range<Duration>) -> Self {
         self.pipe_options.latency = latency;
         self

@@ -142,7 +142,7 @@ impl BrokerControl {
     /// next Metadata. A cluster with listeners moves it to a free port and ignores `host`; in memory it gets this host.
     ///
     /// # Panics
-    /// If there is no free port, or the cluster has been stopped.
+    /// If there is no free port, another broker in memory has this host, or the cluster has been stopped.
     pub fn change_address(&self, host: &str) -> Self {
         if let Err(error) = self.cluster.shared().change_address(self.id, host) {
             panic!("mock broker {} cannot move to another address: {error}", self.id);
@@ -190,8 +190,9 @@ impl PartitionControl {
         );
     }
 
-    /// Makes any replica the leader and the only one in sync, with a new leader epoch, as an operator does when no in-sync replica
-    /// will come back: what it lacks is lost, and the others cut it off.
+    /// Makes any replica the leader, with a new leader epoch, as an operator does when no in-sync replica will come back: what it
+    /// lacks is lost. The others cut it off, and those that are up and not held are in sync with it at once. Nothing happens if it
+    /// leads already.
     ///
     /// # Panics
     /// If that broker has no replica of the partition, or is down.
@@ -204,7 +205,7 @@ impl PartitionControl {
 
     /// Keeps a replica from following: it gets no records, so the high watermark waits for it, until
     /// [`replica_lag_time_max`](super::MockClusterBuilder::replica_lag_time_max) is over and its leader no longer counts it as in
-    /// sync. If it comes to lead meanwhile, it leads; crashes do not end it.
+    /// sync. If it comes to lead meanwhile, it leads; crashes do not end it, unless the disk is lost.
     ///
     /// # Panics
     /// If that broker has no replica of the partition.
@@ -296,7 +297,7 @@ impl PartitionControl {
     }
 
     /// All records below the high watermark, control records left out. Of a partition without a leader, those on the disk of
-    /// the last one.
+    /// the last one; none if that is lost.
     ///
     /// # Panics
     /// If there is no such partition.

@@ -105,6 +105,8 @@ pub(crate) struct Controller {
     names: BTreeMap<Uuid, String>,
     random: Random,
     next_producer_id: i64,
+    /// Also of those that were removed: partitions still name them.
+    largest_broker: i32,
     min_insync_replicas: i32,
 }
 
@@ -117,6 +119,7 @@ impl Controller {
             names: BTreeMap::new(),
             random,
             next_producer_id: 0,
+            largest_broker: settings.brokers.iter().map(|address| address.id).max().unwrap_or(0),
             min_insync_replicas: settings.min_insync_replicas,
         }
     }
@@ -126,7 +129,13 @@ impl Controller {
         self.brokers.get(&broker).is_some_and(|registration| registration.active)
     }
 
+    /// An id that no broker has or had.
+    pub(crate) fn next_broker_id(&self) -> i32 {
+        self.largest_broker + 1
+    }
+
     pub(crate) fn register(&mut self, address: BrokerAddress) {
+        self.largest_broker = self.largest_broker.max(address.id);
         self.brokers.insert(address.id, Registration { address, active: true });
     }
 

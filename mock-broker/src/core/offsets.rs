@@ -135,9 +135,12 @@ pub(crate) fn partition_of(key: &str, partitions: i32) -> i32 {
 
 impl Core {
     /// Creates a topic for the brokers' own records unless it is there. Tells whether it was.
-    pub(crate) fn ensure_internal_topic(&mut self, name: &str) -> Result<bool, controller::Refusal> {
-        if self.controller.topic(name).is_some() {
+    pub(crate) fn ensure_internal_topic(&mut self, broker: i32, name: &str) -> Result<bool, controller::Refusal> {
+        if self.view(broker).topic(name).is_some() {
             return Ok(true);
+        }
+        if !self.is_in_touch(broker) {
+            return Ok(false);
         }
         let configs = [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
         let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();

@@ -74,6 +74,8 @@ impl Core {
             false => target.log.agrees_until(&source.log),
         };
         let missing: Vec<Batch> = source.log.batches_from(common_end).cloned().collect();
+        // Batches are copied whole: where the leader's log begins within one, the follower may have others up to there.
+        let common_end = missing.first().map_or(common_end, |first| first.header().base_offset.min(common_end));
         let (epoch, epoch_start, end) = (source.log.latest_epoch(), source.log.latest_epoch_start(), source.log.end());
         let start = source.log.start();
         let is_out_of_sync = !source.role.isr.contains(&follower);

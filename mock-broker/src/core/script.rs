@@ -118,12 +118,16 @@ impl Core {
         Some(self.controller.topic(topic)?.partition(partition)?.isr.clone())
     }
 
-    /// The replica of the leader; of a partition without one, that of the last in-sync replica, which is down.
-    fn leading_replica(&self, topic: &str, partition: i32) -> Option<&Replica> {
+    /// Looks at the replica of the leader; of a partition without one, at that of the last in-sync replica, which is down. If that
+    /// broker has none (it lost its disk, or has not heard of the partition yet) it is an empty one.
+    fn at_leader<T>(&self, topic: &str, partition: i32, look: impl FnOnce(&Replica) -> T) -> Option<T> {
         let id = self.partition_id(topic, partition)?;
-        let state = self.controller.partition(id)?;
-        let broker = if state.leader == -1 { *state.isr.first()? } else { state.leader };
-        self.brokers.get(&broker)?.replicas.get(&id)
+        let (state, rules) = (self.controller.partition(id)?, self.controller.topic(topic)?.log_rules);
+        let broker = if state.leader == -1 { state.isr.first() } else { Some(&state.leader) };
+        match broker.and_then(|broker| self.brokers.get(broker)).and_then(|broker| broker.replicas.get(&id)) {
+            Some(replica) => Some(look(replica)),
+            None => Some(look(&Replica::new(state.clone(), rules))),
+        }
     }
 
     /// The replica of one broker, whatever it believes.
@@ -140,41 +144,41 @@ impl Core {
 
     /// The applications' records below the high watermark, in order.
     pub(crate) fn records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
-        let replica = self.leading_replica(topic, partition)?;
-        read_all(topic, partition, &replica.log, replica.high_watermark)
+        self.at_leader(topic, partition, |replica| read_all(topic, partition, &replica.log, replica.high_watermark))?
     }
 
     /// Those that a reader of committed records gets.
     pub(crate) fn committed_records(&self, topic: &str, partition: i32) -> Option<Vec<LogRecord>> {
-        let replica = self.leading_replica(topic, partition)?;
-        let records = replica.log.committed_records(replica.log.start(), replica.last_stable_offset());
-        readable(topic, partition, records)
+        let committed =
+            |replica: &Replica| replica.log.committed_records(replica.log.start(), replica.last_stable_offset());
+        readable(topic, partition, self.at_leader(topic, partition, committed)?)
     }
 
     /// The markers below the high watermark, in order.
     pub(crate) fn markers(&self, topic: &str, partition: i32) -> Option<Vec<LogMarker>> {
-        let replica = self.leading_replica(topic, partition)?;
-        Some(replica.log.markers(replica.log.start(), replica.high_watermark).collect())
+        self.at_leader(topic, partition, |replica| {
+            replica.log.markers(replica.log.start(), replica.high_watermark).collect()
+        })
     }
 
     pub(crate) fn producers(&self, topic: &str, partition: i32) -> Option<Vec<ProducerState>> {
-        self.leading_replica(topic, partition).map(Replica::producer_states)
+        self.at_leader(topic, partition, Replica::producer_states)
     }
 
     pub(crate) fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.leading_replica(topic, partition).map(Replica::last_stable_offset)
+        self.at_leader(topic, partition, Replica::last_stable_offset)
     }
 
     pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.leading_replica(topic, partition).map(|replica| replica.high_watermark)
+        self.at_leader(topic, partition, |replica| replica.high_watermark)
     }
 
     pub(crate) fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.leading_replica(topic, partition).map(|replica| replica.log.end())
+        self.at_leader(topic, partition, |replica| replica.log.end())
     }
 
     pub(crate) fn log_start(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.leading_replica(topic, partition).map(|replica| replica.log.start())
+        self.at_leader(topic, partition, |replica| replica.log.start())
     }
 
     /// The offset that the group has committed, as its coordinator knows it.

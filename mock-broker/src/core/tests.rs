@@ -15,3 +15,4 @@ mod sessions;
 mod topics;
 mod transactions;
 mod waiting;
+mod zombies;

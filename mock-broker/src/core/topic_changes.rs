@@ -63,7 +63,7 @@ impl Core {
         let host = self.brokers.get(&broker).filter(|host| host.leads(id));
         let replica = host.and_then(|host| host.replicas.get(&id)).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
         let high_watermark = replica.high_watermark;
-        let rules = self.controller.topic_by_id(id.topic).map(|topic| topic.log_rules);
+        let rules = self.view(broker).topic_by_id(id.topic).map(|topic| topic.log_rules);
         if rules.is_some_and(|rules| rules.compacts && !rules.deletes) {
             return Err(ErrorCode::POLICY_VIOLATION);
         }
@@ -71,11 +71,11 @@ impl Core {
         if !(0..=high_watermark).contains(&start) {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        self.start_log_at(id, start);
+        self.start_log_at(broker, id, start);
         Ok(start)
     }
 
-    /// Where the latest of the logs starts that are on brokers which are up: records below are gone everywhere.
+    /// Where the first of the logs starts that are on active brokers: records below are gone everywhere.
     pub(crate) fn low_watermark(&self, id: PartitionId) -> i64 {
         let replicas = self.controller.partition(id).map_or(&[][..], |state| &state.replicas[..]);
         let live = replicas.iter().filter(|broker| self.controller.is_active(**broker));

@@ -196,6 +196,13 @@ impl Core {
         self.leader_replica(id).map(|_| id).ok_or(ErrorCode::LEADER_NOT_AVAILABLE)
     }
 
+    /// Of whom the controller holds for the leader.
+    fn start_leaders_log_at(&mut self, id: PartitionId, start: i64) {
+        if let Some(leader) = self.controller.partition(id).map(|state| state.leader) {
+            self.start_log_at(leader, id, start);
+        }
+    }
+
     /// # Errors
     /// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE.
     pub(crate) fn apply_retention_now(&mut self, now: Duration, topic: &str, partition: i32) -> Result<(), ErrorCode> {
@@ -229,14 +236,14 @@ impl Core {
         before: i64,
     ) -> Result<(), ErrorCode> {
         let id = self.led_partition(topic, partition)?;
-        self.start_log_at(id, before);
+        self.start_leaders_log_at(id, before);
         self.poll(now);
         Ok(())
     }
 
-    /// Never above the high watermark.
-    pub(super) fn start_log_at(&mut self, id: PartitionId, start: i64) {
-        if let Some(replica) = self.leader_replica_mut(id)
+    /// Moves the start of what one broker has, and of what those have who follow it. Never above the high watermark.
+    pub(super) fn start_log_at(&mut self, broker: i32, id: PartitionId, start: i64) {
+        if let Some(replica) = self.brokers.get_mut(&broker).and_then(|broker| broker.replicas.get_mut(&id))
             && replica.log.advance_start(start.min(replica.high_watermark))
         {
             self.changed.insert(id);
@@ -276,7 +283,7 @@ impl Core {
             let Some((size, id)) = sizes.pop_last() else { return };
             let start =
                 self.leader_replica(id).map_or(0, |replica| replica.log.start_without(excess.min(size.div_ceil(2))));
-            self.start_log_at(id, start);
+            self.start_leaders_log_at(id, start);
             let left = self.leader_replica(id).map_or(0, |replica| replica.log.size());
             excess = excess.saturating_sub(size - left);
             if left > 0 && left < size {

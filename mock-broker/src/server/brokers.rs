@@ -58,7 +58,7 @@ impl Shared {
     /// There is no free port, or the cluster has been stopped.
     pub(crate) fn add_broker(self: &Arc<Self>, rack: Option<&str>) -> io::Result<i32> {
         let id = self.change(|state, now| {
-            let id = state.brokers().map(|broker| broker.id).max().unwrap_or(0) + 1;
+            let id = state.core.controller.next_broker_id();
             let listens_on = state.doors.values().find_map(Door::address).map(|address| address.ip());
             let (door, host, port) = match listens_on {
                 Some(ip) => {
@@ -91,6 +91,16 @@ impl Shared {
     /// # Errors
     /// There is no free port, or the cluster has been stopped.
     pub(crate) fn change_address(self: &Arc<Self>, broker: i32, host: &str) -> io::Result<()> {
+        {
+            let state = self.lock();
+            let is_in_memory = state.doors.get(&broker).is_some_and(|door| door.address().is_none());
+            if let Some(other) = state.brokers().find(|other| other.id != broker && other.host == host)
+                && is_in_memory
+            {
+                let message = format!("mock broker {} has the host {host}", other.id);
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+            }
+        }
         self.crash(broker);
         self.change(|state, _| {
             let Some(door) = state.doors.get_mut(&broker) else { return Ok(()) };

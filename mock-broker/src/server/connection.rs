@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let (outcome, then) = match plan {
                 Plan::Answer(outcome) => (outcome, Then::Answer),
                 Plan::Ignore => {
-                    self.wire.gone().await;
+                    self.wire.closed().await;
                     return Ok(CLIENT_LEFT);
                 }
                 Plan::Apply { hold, instead, then } => {

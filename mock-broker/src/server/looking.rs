@@ -21,11 +21,16 @@ pub(super) fn while_looking<R>(shared: &Shared, look: impl FnOnce() -> R) -> R {
     look()
 }
 
+/// Whether a closure on this thread looks at this cluster.
+pub(super) fn is_looking(shared: &Shared) -> bool {
+    std::ptr::eq(LOOKED_AT.get(), shared)
+}
+
 /// # Panics
 /// If a closure on this thread looks at this cluster.
 pub(super) fn refuse_calls(shared: &Shared) {
     assert!(
-        !std::ptr::eq(LOOKED_AT.get(), shared),
+        !is_looking(shared),
         "a closure that looks at the mock cluster calls it, which would wait for ever: ask the snapshot that it is given"
     );
 }

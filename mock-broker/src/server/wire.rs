@@ -73,6 +73,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         std::future::pending().await
     }
 
+    /// Returns when the peer has ended or broken the stream. What it sends until then is lost.
+    pub(super) async fn closed(&mut self) {
+        loop {
+            self.ahead.clear();
+            match self.read_ahead().await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
     /// Waits for the next frame, or for the end of the stream.
     pub(super) async fn begin_frame(&mut self) -> io::Result<()> {
         self.read_ahead_to(PREFIX).await.map(drop)

@@ -7,16 +7,10 @@ use milena_protocol::frame::{correlation_id, decode_response};
 use milena_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use milena_protocol::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
 
-use crate::raw::{BOTH, Client, Over, PATIENCE, PRODUCE_VERSION, about, record};
+use crate::raw::{BOTH, Client, Over, PATIENCE, PRODUCE_VERSION, about, now, record};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-
-#[allow(clippy::disallowed_methods, reason = "virtual time, or the least that must have passed")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 /// One broker with the topic `orders` of three partitions.
 async fn cluster() -> MockCluster {

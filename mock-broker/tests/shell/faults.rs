@@ -6,16 +6,11 @@ use std::time::Duration;
 use milena_mock_broker::{ApiKey, ErrorCode, Fault};
 use milena_protocol::messages::produce::ProduceRequest;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::raw::{Client, METADATA_VERSION, Over, PRODUCE_VERSION, about, in_memory, record};
+use crate::raw::{Client, METADATA_VERSION, Over, PRODUCE_VERSION, about, in_memory, now, record};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-#[allow(clippy::disallowed_methods, reason = "virtual time")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_answered_and_nothing_applied() {
@@ -92,6 +87,10 @@ async fn a_request_that_is_never_answered_keeps_its_connection_until_the_client_
     assert!(timeout(3600 * SECOND, client.stream.read_u8()).await.is_err());
     assert!(cluster.partition("orders", 0).values().is_empty());
     assert_eq!(cluster.with(|state| state.open_connections()), 1);
+    // More than is read ahead of a request.
+    for _ in 0..10 {
+        client.send(PRODUCE_VERSION, &record("orders", &"b".repeat(10_000))).await.unwrap();
+    }
     drop(client);
     cluster.until("no open connections", |state| state.open_connections() == 0).await;
 }
@@ -173,4 +172,16 @@ async fn looking_at_the_state_may_panic_without_breaking_the_cluster() {
     let mut client = Client::connect(&cluster, 1, Over::Pipe).await.unwrap();
     client.send(METADATA_VERSION, &about("orders")).await.unwrap();
     assert!(client.receive_frame().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_handle_that_a_looking_closure_drops_checks_nothing() {
+    let cluster = in_memory();
+    let rule = cluster.fault(Fault::on(ApiKey::PRODUCE).disconnect());
+    let look = std::panic::AssertUnwindSafe(|| cluster.with(move |_| rule.hits()));
+    let panic = std::panic::catch_unwind(look).unwrap_err();
+    let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+    assert!(text.contains("a closure that looks at the mock cluster calls it"), "{text}");
+    let mut client = Client::connect(&cluster, 1, Over::Pipe).await.unwrap();
+    assert!(client.produce("orders", "a").await.is_err(), "the rule stays");
 }

@@ -151,6 +151,72 @@ async fn a_group_outlives_the_broker_that_coordinates_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_static_member_is_fenced_and_a_full_group_takes_nobody() {
+    let cluster = MockCluster::builder().topic("orders", 4).group_max_size(1).start_in_memory();
+    let mut client = coordinator(&cluster, "billing").await;
+    let instance = JoinGroupRequest {
+        group_instance_id: Some("one".to_owned()),
+        session_timeout_ms: 10_000,
+        ..join("billing", "")
+    };
+    let joined = client.call(JOIN, &instance).await.unwrap();
+    assert_eq!(joined.error_code, ErrorCode::NONE);
+    let other = JoinGroupRequest { session_timeout_ms: 10_000, ..join("billing", "") };
+    assert_eq!(client.call(3, &other).await.unwrap().error_code, ErrorCode::GROUP_MAX_SIZE_REACHED);
+
+    let request = HeartbeatRequest {
+        group_id: "billing".to_owned(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id,
+        group_instance_id: Some("one".to_owned()),
+    };
+    assert_eq!(client.call(HEARTBEAT, &request).await.unwrap().error_code, ErrorCode::NONE);
+    cluster.group("billing").fence("one");
+    assert_eq!(client.call(HEARTBEAT, &request).await.unwrap().error_code, ErrorCode::FENCED_INSTANCE_ID);
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_that_nobody_needs_are_kept_for_their_time() {
+    let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+    let builder = MockCluster::builder().topic("orders", 4);
+    let cluster = builder.offsets_retention(hour).offsets_retention_check_interval(minute).start_in_memory();
+    let mut client = coordinator(&cluster, "billing").await;
+    let partition = OffsetCommitRequestPartition { committed_offset: 5, ..Default::default() };
+    let topic =
+        OffsetCommitRequestTopic { name: "orders".to_owned(), partitions: vec![partition], ..Default::default() };
+    let commit = OffsetCommitRequest {
+        group_id: "billing".to_owned(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    client.call(9, &commit).await.unwrap();
+    tokio::time::sleep(hour - minute).await;
+    assert_eq!(cluster.group("billing").committed("orders", 0), Some(5));
+    tokio::time::sleep(2 * minute).await;
+    assert_eq!(cluster.group("billing").committed("orders", 0), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_moves_to_a_coordinator_that_loads_for_a_while() {
+    let cluster = cluster();
+    let mut client = coordinator(&cluster, "billing").await;
+    let joined = enter(&mut client, "billing").await;
+    assert_eq!(assign(&mut client, &joined, "billing", &[]).await, ErrorCode::NONE);
+    let billing = cluster.group("billing");
+    let old = billing.coordinator().unwrap();
+    let next = 1 + old % 3;
+    billing.move_coordinator(next, Duration::from_secs(1));
+    assert_eq!(billing.coordinator(), Some(next));
+    assert_eq!(heartbeat(&mut client, &joined, "billing").await, ErrorCode::NOT_COORDINATOR);
+    let mut client = Client::connect(&cluster, next, Over::Pipe).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(999)).await;
+    assert_eq!(heartbeat(&mut client, &joined, "billing").await, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(heartbeat(&mut client, &joined, "billing").await, ErrorCode::NONE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fault_hits_one_group() {
     let cluster = cluster();
     let fault = cluster.fault(Fault::on(ApiKey::HEARTBEAT).group("billing").error(ErrorCode::NOT_COORDINATOR));

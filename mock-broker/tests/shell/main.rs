@@ -9,3 +9,5 @@ mod faults;
 mod groups;
 mod network;
 mod raw;
+mod replicas;
+mod transactions;

@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use milena_mock_broker::{ApiKey, Direction, ErrorCode, Fault, GroupState, MockCluster, Topic};
-use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
+use milena_mock_broker::{ApiKey, Direction, ErrorCode, Fault, MockCluster, Topic};
 use milena_protocol::messages::produce::ProduceRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -141,20 +140,24 @@ async fn brokers_come_go_and_move() {
         client.expect_closed().await;
         assert!(!cluster.partition("wide", 0).in_sync_replicas().contains(&3));
         assert!(std::panic::catch_unwind(|| cluster.broker(3)).is_err());
+        assert_eq!(cluster.add_broker().id(), 5, "partitions still name the others");
     }
 }
 
+#[tokio::test]
+#[should_panic(expected = "mock broker 1 cannot move to another address: mock broker 2 has the host b2")]
+async fn two_brokers_in_memory_cannot_have_one_address() {
+    MockCluster::builder().brokers(2).start_in_memory().broker(1).change_address("b2");
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_group_moves_to_a_coordinator_that_loads_for_a_while() {
-    let cluster = MockCluster::builder().brokers(3).start_in_memory();
-    let mut client = Client::connect(&cluster, 1, Over::Pipe).await.unwrap();
-    let request = FindCoordinatorRequest { key: "billing".into(), ..Default::default() };
-    client.call(3, &request).await.unwrap();
-    let old = client.call(3, &request).await.unwrap().node_id;
-    let next = 1 + old % 3;
-    cluster.group("billing").move_coordinator(next, Duration::from_secs(1));
-    assert_eq!(client.call(3, &request).await.unwrap().node_id, next);
-    assert_eq!(cluster.group("billing").state(), GroupState::Dead);
+async fn who_waits_at_a_cut_way_is_refused_when_the_cluster_stops() {
+    let cluster = in_memory();
+    cluster.broker(1).cut(Direction::ToBroker);
+    let mut connecting = std::pin::pin!(cluster.pipe("b1", 9092));
+    assert!(tokio::time::timeout(MINUTE, &mut connecting).await.is_err());
+    cluster.stop().await;
+    assert_eq!(connecting.await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
 
 #[tokio::test]

@@ -95,10 +95,15 @@ pub(crate) fn about(topic: &str) -> MetadataRequest {
 
 /// One record for partition 0.
 pub(crate) fn record(topic: &str, value: &str) -> ProduceRequest {
+    record_of(topic, value, BatchHeader::default())
+}
+
+/// One record for partition 0, whose batch says of its producer what this header does.
+pub(crate) fn record_of(topic: &str, value: &str, producer: BatchHeader) -> ProduceRequest {
     let mut body = Vec::new();
     NewRecord { key: None, value: Some(value.as_bytes()), headers: &[] }.append_to(0, 0, &mut body);
     let body = Bytes::from(body);
-    let header = BatchHeader { base_timestamp: 1, max_timestamp: 1, record_count: 1, ..Default::default() };
+    let header = BatchHeader { base_timestamp: 1, max_timestamp: 1, record_count: 1, ..producer };
     let head = header.encode(std::slice::from_ref(&body));
     let records = Bytes::from([&head, &body[..]].concat());
     let partition_data = vec![PartitionProduceData { index: 0, records: Some(records.into()) }];
@@ -113,4 +118,9 @@ pub(crate) async fn one_broker() -> MockCluster {
 
 pub(crate) fn in_memory() -> MockCluster {
     MockCluster::builder().brokers(1).topic("orders", 1).start_in_memory()
+}
+
+#[allow(clippy::disallowed_methods, reason = "virtual time, or the least that must have passed")]
+pub(crate) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }

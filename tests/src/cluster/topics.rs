@@ -126,9 +126,15 @@ impl TestCluster {
             Some(())
         })
         .await;
+        self.until_known_everywhere(&name, partitions).await;
+        name
+    }
+
+    /// Waits until every broker knows that a topic has so many partitions, and each of them is led.
+    pub async fn until_known_everywhere(&self, name: &str, partitions: i32) {
         eventually(&format!("every broker to know the leaders of {name}"), async || {
             for address in self.speaking() {
-                let known = partitions_of(&address, &name).await.unwrap_or_default();
+                let known = partitions_of(&address, name).await.unwrap_or_default();
                 let led = known.iter().filter(|partition| partition.leader_id >= 0).count();
                 if led != partitions as usize {
                     return None;
@@ -138,9 +144,8 @@ impl TestCluster {
         })
         .await;
         for partition in 0..partitions {
-            self.until_led(&name, partition).await;
+            self.until_led(name, partition).await;
         }
-        name
     }
 
     /// The id of a topic that exists.

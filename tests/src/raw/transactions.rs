@@ -1,5 +1,6 @@
 //! A transactional producer in single requests.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use milena_protocol::ErrorCode;
@@ -17,7 +18,7 @@ use milena_protocol::messages::txn_offset_commit::{
 
 use super::{RawBatch, RawConnection, produce};
 use crate::cluster::TestCluster;
-use crate::eventually::eventually;
+use crate::eventually::eventually_or;
 
 /// A transactional id with the identity that its coordinator has given. Its methods make requests, which are ordinary values;
 /// sequence numbers go on by themselves, and start anew when [`adopt`](Self::adopt) changes the identity.
@@ -60,10 +61,9 @@ impl RawProducer {
     where
         R: Request<Response: Coordinated>,
     {
-        eventually(&format!("{} of {}", R::KEY, self.transactional_id), async || {
+        until_settled(&format!("{} of {}", R::KEY, self.transactional_id), async || {
             let mut coordinator = cluster.raw_transaction_coordinator(&self.transactional_id).await;
-            let answer = coordinator.try_ask(version, request).await.ok()?;
-            (!is_passing(answer.code())).then_some(answer)
+            coordinator.try_ask(version, request).await.ok()
         })
         .await
     }
@@ -158,17 +158,24 @@ impl RawProducer {
 }
 
 impl RawConnection {
-    /// Asks until the coordinator is not busy with the transaction before: its markers are written after it has answered.
+    /// Asks until the coordinator is not busy with the transaction before: its markers are written after it has answered. A
+    /// coordinator that moves away is not followed: [`RawProducer::ask_coordinator`] does that.
     pub async fn ask_settled<R>(&mut self, version: i16, request: &R) -> R::Response
     where
         R: Request<Response: Coordinated>,
     {
-        eventually(&format!("{} not to be concurrent", R::KEY), async || {
-            let answer = self.ask(version, request).await;
-            (!is_passing(answer.code())).then_some(answer)
-        })
-        .await
+        until_settled(&R::KEY.to_string(), async || Some(self.ask(version, request).await)).await
     }
+}
+
+async fn until_settled<A: Coordinated>(what: &str, mut ask: impl AsyncFnMut() -> Option<A>) -> A {
+    let last = Cell::new(None);
+    let asking = async || {
+        let answer = ask().await?;
+        last.set(Some(answer.code()));
+        (!is_passing(answer.code())).then_some(answer)
+    };
+    eventually_or(asking, || format!("{what}, which is answered {:?}", last.get())).await
 }
 
 fn is_passing(code: ErrorCode) -> bool {

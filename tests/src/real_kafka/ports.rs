@@ -102,7 +102,7 @@ fn with_shared(own: [(&str, String); 7]) -> Vec<(String, String)> {
     own.into_iter().chain(shared).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The same on every broker: small internal topics, quick groups, old records and transactions looked for at once, and failures
+/// The same on every broker: small internal topics, quick and small groups, old records and transactions looked for at once, and failures
 /// noticed in 1.5 s instead of 9.
 pub(crate) const SHARED: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
@@ -118,6 +118,7 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("group.min.session.timeout.ms", "500"),
+    ("group.max.size", "10"),
     ("num.network.threads", "1"),
     ("num.io.threads", "2"),
     ("log.cleaner.dedupe.buffer.size", "4194304"),

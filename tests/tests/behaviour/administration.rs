@@ -59,7 +59,8 @@ async fn partitions_are_added_and_records_stay_where_they_are() -> Result<()> {
     let cluster = TestCluster::shared().await;
     let topic = cluster.topic("more", 1).await;
     let id = cluster.topic_id(&topic).await;
-    write(&producer(&cluster).await, &topic, 0, &["a"]).await?;
+    let producer = producer(&cluster).await;
+    write(&producer, &topic, 0, &["a"]).await?;
     let create = async |count| {
         let topics = vec![CreatePartitionsTopic { name: topic.clone(), count, assignments: None }];
         let request = CreatePartitionsRequest { topics, timeout_ms: 30_000, validate_only: false };
@@ -68,7 +69,7 @@ async fn partitions_are_added_and_records_stay_where_they_are() -> Result<()> {
     assert_eq!(create(3).await, ErrorCode::NONE);
     assert_eq!(create(3).await, ErrorCode::INVALID_PARTITIONS);
     assert_eq!(create(2).await, ErrorCode::INVALID_PARTITIONS);
-    let producer = producer(&cluster).await;
+    // It knew the topic before: what it is told to write to makes it ask.
     let receipt = eventually("the new partition to take a record", async || {
         producer.send(Record::to(&topic).partition(2).value("b")).await.ok()
     })

@@ -2,6 +2,7 @@
 
 mod acks;
 mod assignors;
+mod by_name;
 mod cooperative;
 mod lifetimes;
 mod listening;
@@ -20,6 +21,7 @@ use milena::{
     Client, Consumer, ConsumerBuilder, ConsumerControl, Position, Rebalance, RebalanceListener, RebalanceReason,
     Record, Result, TopicPartition,
 };
+use milena_protocol::messages::describe_groups::DescribeGroupsRequest;
 use milena_tests::cluster::TestCluster;
 use milena_tests::eventually::eventually;
 use tokio::task::JoinHandle;
@@ -96,6 +98,17 @@ impl Group {
     async fn until_committed(&self, offset: i64) {
         let all = vec![Some(offset); self.partitions as usize];
         eventually("the commits", async || (self.committed().await == all).then_some(())).await;
+    }
+
+    /// Waits until this is what the coordinator calls the strategy of the group.
+    async fn until_divided_by(&self, strategy: &str) {
+        let mut coordinator = self.cluster.raw_coordinator(&self.name).await;
+        let request = DescribeGroupsRequest { groups: vec![self.name.clone()], ..Default::default() };
+        eventually(&format!("a group by {strategy}"), async || {
+            let described = coordinator.ask(5, &request).await.groups.remove(0);
+            (described.protocol_data == strategy).then_some(())
+        })
+        .await;
     }
 
     /// Waits until these members have as many partitions, in ascending order, and together all of them, each once.

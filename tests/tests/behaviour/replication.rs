@@ -31,6 +31,10 @@ const EPOCHS: i16 = 4;
 
 const LATEST: i64 = -1;
 
+/// The replica id of consumers, and the one to which any replica tells where its own log ends.
+const CONSUMER: i32 = -1;
+const DEBUGGER: i32 = -2;
+
 /// A topic of one partition.
 struct Partition {
     cluster: TestCluster,
@@ -115,9 +119,28 @@ impl Partition {
 
     /// Where a special position, or a time, is at a broker.
     async fn position_at(&self, broker: i32, timestamp: i64, epoch: i32) -> ListOffsetsPartitionResponse {
-        let partition = ListOffsetsPartition { timestamp, current_leader_epoch: epoch, ..Default::default() };
+        self.position_for(CONSUMER, broker, timestamp, epoch).await
+    }
+
+    /// Waits until a replica has everything up to this offset, committed or not.
+    async fn until_copied(&self, broker: i32, end: i64) {
+        eventually(&format!("broker {broker} to have everything before {end}"), async || {
+            let found = self.position_for(DEBUGGER, broker, LATEST, -1).await;
+            (found.error_code.is_none() && found.offset >= end).then_some(())
+        })
+        .await;
+    }
+
+    async fn position_for(
+        &self,
+        replica_id: i32,
+        broker: i32,
+        timestamp: i64,
+        current_leader_epoch: i32,
+    ) -> ListOffsetsPartitionResponse {
+        let partition = ListOffsetsPartition { timestamp, current_leader_epoch, ..Default::default() };
         let topics = vec![ListOffsetsTopic { name: self.topic.clone(), partitions: vec![partition] }];
-        let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+        let request = ListOffsetsRequest { replica_id, topics, ..Default::default() };
         self.cluster.raw(broker).await.ask(LIST_OFFSETS, &request).await.topics.remove(0).partitions.remove(0)
     }
 

@@ -13,10 +13,11 @@ use std::pin::Pin;
 use futures_util::{FutureExt, StreamExt, stream};
 use milena_tests::cluster::{TestCluster, skipped};
 use milena_tests::real_kafka::{self, Settings};
-use tokio::sync::RwLock;
+use tokio::sync::{OnceCell, RwLock};
 
 use super::differences::DIFFERENCES;
-use super::outages::{self, DEAD_PROBES, FROZEN_PROBES};
+use super::metadata;
+use super::outages::{self, DEAD_PROBES, FROZEN_PROBES, LOSING_PROBES};
 use super::script::Script;
 
 /// How many probes of a file run at the same time; as many files as there are cores do.
@@ -57,6 +58,18 @@ pub async fn check(file: &str, probes: &[Probe]) {
     compare_all(&cluster, file, &seen, |name| probes.iter().any(|probe| probe.name == name));
 }
 
+/// The same for the probe of a cluster that nobody has used. On Kafka the probes share one: it comes before them all.
+pub async fn check_first(file: &str) {
+    let Some(cluster) = cluster(file).await else { return };
+    let seen = BTreeMap::from([first(&cluster).await]);
+    compare_all(&cluster, file, &seen, |name| name == metadata::FIRST.name);
+}
+
+async fn first(cluster: &TestCluster) -> (String, Transcript) {
+    static FIRST: OnceCell<(String, Transcript)> = OnceCell::const_new();
+    FIRST.get_or_init(|| run(cluster, &metadata::FIRST, &[])).await.clone()
+}
+
 /// The same for probes that break brokers.
 pub async fn check_outages(file: &str) {
     let _alone = WHOLE.write().await;
@@ -65,15 +78,19 @@ pub async fn check_outages(file: &str) {
     for probe in FROZEN_PROBES.iter().filter(|probe| is_wanted(probe)) {
         seen.extend([run(&cluster, probe, &[]).await]);
     }
-    if DEAD_PROBES.iter().any(is_wanted) {
+    if [LOSING_PROBES, DEAD_PROBES].concat().iter().any(is_wanted) {
         let topics = outages::begin(&cluster).await;
+        for probe in LOSING_PROBES.iter().filter(|probe| is_wanted(probe)) {
+            seen.extend([run(&cluster, probe, &[]).await]);
+        }
+        outages::kill(&cluster, &topics).await;
         for probe in DEAD_PROBES.iter().filter(|probe| is_wanted(probe)) {
             seen.extend([run(&cluster, probe, &topics).await]);
         }
         outages::end(&cluster, &topics).await;
     }
     compare_all(&cluster, file, &seen, |name| {
-        [FROZEN_PROBES, DEAD_PROBES].concat().iter().any(|probe| probe.name == name)
+        [FROZEN_PROBES, LOSING_PROBES, DEAD_PROBES].concat().iter().any(|probe| probe.name == name)
     });
 }
 
@@ -91,6 +108,9 @@ async fn cluster(file: &str) -> Option<TestCluster> {
     if cluster.is_real() && !real_kafka::version().starts_with("4.4") {
         skipped(file, "the recorded answers are those of Kafka 4.4");
         return None;
+    }
+    if cluster.is_real() {
+        first(&cluster).await;
     }
     Some(cluster)
 }

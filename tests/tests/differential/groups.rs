@@ -129,3 +129,14 @@ pub async fn until_state(p: &Script<'_>, group: &str, state: &str) {
     })
     .await;
 }
+
+/// Waits until a group has so many members, with those who wait to join.
+pub async fn until_members(p: &Script<'_>, group: &str, count: usize) {
+    let mut coordinator = p.cluster.raw_coordinator(group).await;
+    let request = DescribeGroupsRequest { groups: vec![group.to_owned()], ..Default::default() };
+    eventually(&format!("{group} to have {count} members"), async || {
+        let answer = coordinator.ask(DESCRIBE, &request).await;
+        (answer.groups[0].members.len() == count).then_some(())
+    })
+    .await;
+}

@@ -24,7 +24,7 @@ mod producers;
 mod topics;
 mod transactions;
 
-use golden::{check, check_outages};
+use golden::{check, check_first, check_outages};
 
 /// One test for each file of probes.
 macro_rules! files {
@@ -47,6 +47,11 @@ macro_rules! files {
 #[tokio::test]
 async fn outages() {
     check_outages("outages").await;
+}
+
+#[tokio::test]
+async fn first() {
+    check_first("first").await;
 }
 
 files! {

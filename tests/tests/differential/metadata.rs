@@ -4,9 +4,10 @@ use milena_protocol::messages::describe_cluster::DescribeClusterRequest;
 use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use milena_protocol::primitives::Uuid;
+use milena_tests::eventually::eventually;
 use milena_tests::raw::RawConnection;
 
-use crate::golden::probes;
+use crate::golden::{Probe, probes};
 use crate::script::Script;
 
 probes! {
@@ -251,6 +252,25 @@ async fn the_controllers_cannot_be_described_by_a_broker(p: &Script<'_>) {
         answer.controller_id = answer.controller_id.min(0);
         answer.brokers.sort_by_key(|broker| broker.broker_id);
         p.show(&format!("endpoint type {endpoint_type}"), &answer);
+    }
+}
+
+/// Of a cluster that nobody has asked for a coordinator.
+pub const FIRST: Probe = Probe {
+    name: "who_looks_for_a_coordinator_first_is_to_come_again",
+    run: |script| Box::pin(who_looks_for_a_coordinator_first_is_to_come_again(script)),
+};
+
+async fn who_looks_for_a_coordinator_first_is_to_come_again(p: &Script<'_>) {
+    let mut broker = p.cluster.raw(1).await;
+    for (key_type, version) in [(0, 3), (1, 6)] {
+        let request = find(&["k"], key_type);
+        p.ask(&format!("type {key_type} v{version}"), &mut broker, version, &request).await;
+        eventually("the internal topic to be there", async || {
+            let answer = broker.ask(3, &request).await;
+            answer.error_code.is_none().then_some(())
+        })
+        .await;
     }
 }
 

@@ -12,7 +12,7 @@ use milena_protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic}
 use milena_protocol::messages::produce::ProduceRequest;
 use milena_tests::cluster::TestCluster;
 use milena_tests::eventually::eventually;
-use milena_tests::raw::{RawBatch, fetch, produce};
+use milena_tests::raw::{Coordinated, RawBatch, RawProducer, fetch, produce};
 
 use crate::golden::Probe;
 use crate::script::Script;
@@ -31,6 +31,12 @@ macro_rules! list {
 /// They freeze a broker, and let it go on.
 pub const FROZEN_PROBES: &[Probe] = list! {
     a_write_that_not_all_have_in_time_is_timed_out
+    a_new_leader_tells_no_end_before_it_knows_what_is_committed
+};
+
+/// They lose broker 3 while nobody knows yet that it is gone.
+pub const LOSING_PROBES: &[Probe] = list! {
+    a_transaction_whose_coordinator_is_gone_is_to_be_tried_again
 };
 
 /// They find broker 3 dead.
@@ -59,7 +65,7 @@ const TOPICS: &[Row] = &[
     ("canary", &[1, 2, 3], &[("min.insync.replicas", "3")]),
 ];
 
-/// Makes the topics, each with a record, and kills a broker.
+/// Makes the topics, each with a record.
 pub async fn begin(cluster: &TestCluster) -> Vec<(&'static str, String)> {
     let mut topics = Vec::new();
     for (label, brokers, configs) in TOPICS {
@@ -68,6 +74,11 @@ pub async fn begin(cluster: &TestCluster) -> Vec<(&'static str, String)> {
         assert!(answer.responses[0].partition_responses[0].error_code.is_none(), "{answer:?}");
         topics.push((*label, topic));
     }
+    topics
+}
+
+/// Kills the broker, and returns when the others know.
+pub async fn kill(cluster: &TestCluster, topics: &[(&'static str, String)]) {
     cluster.crash(DEAD).await;
     for broker in [1, 2] {
         let mut broker = cluster.raw(broker).await;
@@ -86,7 +97,6 @@ pub async fn begin(cluster: &TestCluster) -> Vec<(&'static str, String)> {
         (answer.responses[0].partition_responses[0].error_code == ErrorCode::NOT_ENOUGH_REPLICAS).then_some(())
     })
     .await;
-    topics
 }
 
 /// Starts the broker again, and returns when all is as before.
@@ -117,8 +127,75 @@ async fn a_write_that_not_all_have_in_time_is_timed_out(p: &Script<'_>) {
     p.ask("committed", &mut leader, FETCH, &fetch(&topic, 0, 0)).await;
 }
 
+async fn a_new_leader_tells_no_end_before_it_knows_what_is_committed(p: &Script<'_>) {
+    let topic = p.cluster.topic_on("T", &[1, DEAD, FROZEN], &[("min.insync.replicas", "3")]).await;
+    p.call(&topic, "T");
+    let mut leader = p.cluster.raw(1).await;
+    let write = |acks| ProduceRequest { acks, ..produce(&topic, 0, RawBatch::of(["a"]).at(p.base_ms, 0)) };
+    assert_eq!(leader.ask(PRODUCE, &write(-1)).await.code(), ErrorCode::NONE);
+    p.cluster.freeze(FROZEN).await;
+    assert_eq!(leader.ask(PRODUCE, &write(1)).await.code(), ErrorCode::NONE);
+    let mut next = p.cluster.raw(DEAD).await;
+    let everything = ListOffsetsRequest { replica_id: -2, ..latest(&topic) };
+    eventually("the next leader to have both", async || {
+        (next.ask(9, &everything).await.topics[0].partitions[0].offset == 2).then_some(())
+    })
+    .await;
+    p.cluster.elect(&topic, 0, DEAD).await;
+    let first = position(&topic, -2);
+    eventually("the next leader to lead", async || {
+        next.ask(9, &first).await.topics[0].partitions[0].error_code.is_none().then_some(())
+    })
+    .await;
+    for (step, timestamp) in [("the end", -1), ("the beginning", -2)] {
+        p.each_version(step, &mut next, 1..=11, |_| position(&topic, timestamp)).await;
+    }
+    p.cluster.thaw(FROZEN).await;
+    eventually("the end", async || {
+        next.ask(9, &latest(&topic)).await.topics[0].partitions[0].error_code.is_none().then_some(())
+    })
+    .await;
+    p.ask("thawed", &mut next, 9, &latest(&topic)).await;
+    p.cluster.until_known("all replicas in sync", &topic, |known| known.isr_nodes.len() == 3).await;
+}
+
+/// A name whose coordinator is this broker, or is not.
+async fn named_by(p: &Script<'_>, label: &str, coordinator: impl AsyncFn(&str) -> i32, is_dead: bool) -> String {
+    loop {
+        let name = p.cluster.unique(label);
+        if (coordinator(&name).await == DEAD) == is_dead {
+            p.call(&name, label);
+            return name;
+        }
+    }
+}
+
+async fn a_transaction_whose_coordinator_is_gone_is_to_be_tried_again(p: &Script<'_>) {
+    let topic = p.topic_on("T", &[1]).await;
+    let id = named_by(p, "P", async |name| p.cluster.transaction_coordinator(name).await, true).await;
+    let group = named_by(p, "G", async |name| p.cluster.coordinator(name).await, false).await;
+    let mut producer = RawProducer::start(p.cluster, &id).await;
+    let (mut leader, mut groups) = (p.cluster.raw(1).await, p.cluster.raw_coordinator(&group).await);
+    // Kafka misses it when its session is over, the mock cluster at once if it crashes.
+    match p.cluster.is_real() {
+        true => p.cluster.crash(DEAD).await,
+        false => p.cluster.freeze(DEAD).await,
+    }
+    for version in [11, 12] {
+        p.ask(&format!("Produce {version}"), &mut leader, version, &producer.write(&topic, 0, &["a"])).await;
+    }
+    for version in [3, 5] {
+        let request = producer.commit_offset(&group, &topic, 0, 1);
+        p.ask(&format!("TxnOffsetCommit {version}"), &mut groups, version, &request).await;
+    }
+}
+
 fn latest(topic: &str) -> ListOffsetsRequest {
-    let partition = ListOffsetsPartition { partition_index: 0, timestamp: -1, ..Default::default() };
+    position(topic, -1)
+}
+
+fn position(topic: &str, timestamp: i64) -> ListOffsetsRequest {
+    let partition = ListOffsetsPartition { partition_index: 0, timestamp, ..Default::default() };
     let topics = vec![ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] }];
     ListOffsetsRequest { replica_id: -1, topics, ..Default::default() }
 }

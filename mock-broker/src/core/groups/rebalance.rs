@@ -148,11 +148,7 @@ impl Group {
         self.dismiss_member(id, effects);
         match self.state {
             State::Empty => {}
-            State::Preparing { .. } => {
-                if self.have_all_joined() {
-                    self.complete(now, effects);
-                }
-            }
+            State::Preparing { .. } => self.complete_if_all_joined(now, effects),
             State::Completing { .. } | State::Stable { .. } => self.prepare(now, effects),
         }
     }
@@ -177,9 +173,7 @@ impl Group {
         match due {
             Due::Promise(id) => {
                 self.promised.remove(&id);
-                if matches!(self.state, State::Preparing { .. }) && self.have_all_joined() {
-                    self.complete(now, effects);
-                }
+                self.complete_if_all_joined(now, effects);
             }
             Due::Session(id) => match self.member_mut(&id) {
                 Some(member) if member.is_excused() => member.session_ends = None,

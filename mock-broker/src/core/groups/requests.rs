@@ -38,6 +38,9 @@ impl Group {
     pub(super) fn join(&mut self, now: Duration, joining: Joining, effects: &mut Effects) {
         let Joining { ticket, ref request, max_size, .. } = joining;
         if !self.has_room_for(&request.member_id, max_size) {
+            // A member that comes last is out. As on Kafka the others are not told before the rebalance has to end, or goes on.
+            self.promised.remove(&request.member_id);
+            self.remove(&request.member_id);
             return effects.refuse_join(ticket, ErrorCode::GROUP_MAX_SIZE_REACHED, "");
         }
         if !self.supports(&request.protocol_type, &request.protocols) {

@@ -98,7 +98,7 @@ fn records_that_may_not_be_deleted_stay() {
     for (topic, partition) in [("t", 1), ("x", 0)] {
         assert_eq!(code(&mut rig, leader, &request(topic, partition, 1)), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
-    rig.core.ensure_internal_topic("__consumer_offsets").unwrap();
+    rig.core.ensure_internal_topic(1, "__consumer_offsets").unwrap();
     let internal = request("__consumer_offsets", 0, 0);
     assert_eq!(code(&mut rig, leader, &internal), ErrorCode::INVALID_TOPIC_EXCEPTION);
     assert_eq!(rig.alter("t", &[("cleanup.policy", 0, Some("compact"))], false), NONE);

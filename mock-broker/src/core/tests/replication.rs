@@ -13,64 +13,64 @@ use crate::core::{BrokerAddress, Following, NewTopic, Ticket, Visibility};
 use crate::random::Random;
 
 const LAG_TIME_MAX: u64 = 30_000;
-const SESSION_TIMEOUT: u64 = 9_000;
+pub(super) const SESSION_TIMEOUT: u64 = 9_000;
 
 /// The topic `t` with three replicas: leader, first and second follower.
-fn replicated(configs: &[(&str, &str)]) -> (Rig, [i32; 3]) {
+pub(super) fn replicated(configs: &[(&str, &str)]) -> (Rig, [i32; 3]) {
     let rig = Rig::with_topic(configs);
     let replicas = rig.core.replicas("t", 0).unwrap();
     (rig, replicas.try_into().unwrap())
 }
 
 impl Rig {
-    fn hold(&mut self, broker: i32) {
+    pub(super) fn hold(&mut self, broker: i32) {
         self.act(|core, now| core.let_follow(now, "t", 0, broker, Following::Held)).unwrap();
     }
 
-    fn release(&mut self, broker: i32) {
+    pub(super) fn release(&mut self, broker: i32) {
         self.act(|core, now| core.let_follow(now, "t", 0, broker, Following::On)).unwrap();
     }
 
-    fn elect(&mut self, broker: i32) {
+    pub(super) fn elect(&mut self, broker: i32) {
         self.act(|core, now| core.elect(now, "t", 0, broker)).unwrap();
     }
 
-    fn elect_unclean(&mut self, broker: i32) {
+    pub(super) fn elect_unclean(&mut self, broker: i32) {
         self.act(|core, now| core.elect_unclean(now, "t", 0, broker)).unwrap();
     }
 
-    fn isr(&self) -> Vec<i32> {
+    pub(super) fn isr(&self) -> Vec<i32> {
         self.core.isr("t", 0).unwrap()
     }
 
     /// Sends one record to a broker.
-    fn send_value(&mut self, broker: i32, acks: i16, value: &str) -> Ticket {
+    pub(super) fn send_value(&mut self, broker: i32, acks: i16, value: &str) -> Ticket {
         self.send(broker, PRODUCE, &produce("t", 0, acks, TestBatch::new(&[value]).bytes()))
     }
 
     /// The error and the offset.
-    fn produced(&mut self, ticket: Ticket) -> Option<(ErrorCode, i64)> {
+    pub(super) fn produced(&mut self, ticket: Ticket) -> Option<(ErrorCode, i64)> {
         let response = self.answer::<ProduceRequest>(ticket, PRODUCE)?;
         let answer = &response.responses[0].partition_responses[0];
         Some((answer.error_code, answer.base_offset))
     }
 
-    fn write(&mut self, broker: i32, acks: i16, value: &str) -> (ErrorCode, i64) {
+    pub(super) fn write(&mut self, broker: i32, acks: i16, value: &str) -> (ErrorCode, i64) {
         let ticket = self.send_value(broker, acks, value);
         self.produced(ticket).expect("an answer at once")
     }
 
     /// What a consumer sees at a broker.
-    fn read(&mut self, broker: i32, offset: i64) -> PartitionData {
+    pub(super) fn read(&mut self, broker: i32, offset: i64) -> PartitionData {
         self.ask(broker, FETCH, &fetch("t", &[(0, offset)], 0)).responses[0].partitions[0].clone()
     }
 
-    fn logged(&self, broker: i32) -> Vec<String> {
+    pub(super) fn logged(&self, broker: i32) -> Vec<String> {
         let records = self.core.records_at("t", 0, broker).unwrap();
         records.into_iter().map(|record| text(&record.value.unwrap())).collect()
     }
 
-    fn high_watermark(&self, broker: i32) -> i64 {
+    pub(super) fn high_watermark(&self, broker: i32) -> i64 {
         self.core.replica_at("t", 0, broker).unwrap().high_watermark
     }
 }
@@ -143,86 +143,6 @@ fn below_min_isr_the_high_watermark_stands_still_and_acks_all_times_out_after_th
     assert_eq!(rig.write(leader, 1, "c"), (NONE, 1), "acks=1 does not ask for it");
     rig.release(second);
     assert_eq!(rig.values(), ["a", "c"]);
-}
-
-#[test]
-fn a_zombie_goes_on_leading_and_loses_what_it_took() {
-    let (mut rig, [zombie, next, other]) = replicated(&[]);
-    assert_eq!(rig.write(zombie, -1, "a"), (NONE, 0));
-    rig.act(|core, now| core.isolate(now, zombie));
-    assert_eq!(rig.write(zombie, 1, "lost"), (NONE, 1));
-    rig.at(SESSION_TIMEOUT - 1);
-    assert_eq!(rig.core.leader("t", 0), Some((zombie, 0)), "nobody has noticed");
-    assert_eq!(rig.high_watermark(zombie), 1, "nobody fetches from it");
-    rig.at(SESSION_TIMEOUT);
-    assert_eq!((rig.core.leader("t", 0), rig.isr()), (Some((next, 1)), vec![next, other]));
-    assert_eq!(rig.write(next, -1, "b"), (NONE, 1));
-    assert_eq!(rig.write(zombie, 1, "lost too"), (NONE, 2));
-    let waiting = rig.send_value(zombie, -1, "lost as well");
-    assert_eq!(values_in(&rig.read(zombie, 0)), ["a"]);
-    assert_eq!(rig.logged(zombie), ["a", "lost", "lost too", "lost as well"]);
-    assert_eq!(rig.values(), ["a", "b"]);
-
-    rig.act(|core, now| core.rejoin(now, zombie));
-    assert_eq!(rig.produced(waiting), Some((ErrorCode::NOT_LEADER_OR_FOLLOWER, 3)));
-    assert_eq!((rig.logged(zombie), rig.isr().len()), (vec!["a".to_owned(), "b".to_owned()], 3));
-    assert_eq!(rig.write(zombie, 1, "refused").0, ErrorCode::NOT_LEADER_OR_FOLLOWER);
-    assert_eq!(rig.core.next_controller_deadline(), None);
-}
-
-#[test]
-fn an_epoch_in_which_nothing_was_written_is_forgotten_when_the_log_goes_on_without_it() {
-    let (mut rig, [zombie, next, _]) = replicated(&[]);
-    rig.write(zombie, -1, "a");
-    rig.act(|core, now| core.isolate(now, zombie));
-    rig.elect(next);
-    assert_eq!(rig.write(zombie, 1, "b"), (NONE, 1), "in epoch 0, while epoch 1 has nothing");
-    rig.elect(zombie);
-    rig.act(|core, now| core.rejoin(now, zombie));
-    rig.elect(next);
-    assert_eq!(rig.values(), ["a", "b"]);
-    let log = &rig.core.replica_at("t", 0, next).unwrap().log;
-    assert_eq!((log.end_of_epoch(0), log.end_of_epoch(3)), (Some((0, 2)), Some((3, 2))));
-}
-
-#[test]
-fn a_zombie_tells_clients_what_it_believes() {
-    let (mut rig, [zombie, next, _]) = replicated(&[]);
-    rig.act(|core, now| core.isolate(now, zombie));
-    rig.elect(next);
-    rig.create("later", 1, &[]);
-    rig.act(|core, now| core.crash(now, next));
-    let mut known = |broker| {
-        let response = rig.ask(broker, 12, &MetadataRequest { topics: None, ..Default::default() });
-        let leader = response.topics.iter().find(|topic| topic.name.as_deref() == Some("t"));
-        let leader = leader.map(|topic| (topic.partitions[0].leader_id, topic.partitions[0].leader_epoch));
-        (response.brokers.len(), response.topics.len(), leader)
-    };
-    let other = 6 - zombie - next;
-    assert_eq!(known(zombie), (3, 1, Some((zombie, 0))));
-    assert_eq!(known(other), (2, 2, Some((zombie, 2))), "the controller does not know that it is cut off");
-    rig.at(SESSION_TIMEOUT);
-    let mut request = fetch("t", &[(0, 0)], 0);
-    for (epoch, at_zombie, at_leader) in [
-        (0, NONE, ErrorCode::FENCED_LEADER_EPOCH),
-        (3, ErrorCode::UNKNOWN_LEADER_EPOCH, NONE),
-        (4, ErrorCode::UNKNOWN_LEADER_EPOCH, ErrorCode::UNKNOWN_LEADER_EPOCH),
-    ] {
-        request.topics[0].partitions[0].current_leader_epoch = epoch;
-        let mut code = |broker| rig.ask(broker, FETCH, &request).responses[0].partitions[0].error_code;
-        assert_eq!((code(zombie), code(other)), (at_zombie, at_leader), "epoch {epoch}");
-    }
-}
-
-#[test]
-fn a_broker_that_is_cut_off_cannot_forward_to_the_controller() {
-    let (mut rig, [zombie, other, _]) = replicated(&[]);
-    rig.act(|core, now| core.isolate(now, zombie));
-    let elect = ElectLeadersRequest { topic_partitions: None, ..Default::default() };
-    let ticket = rig.send(zombie, 2, &elect);
-    rig.at(60_000);
-    assert!(rig.outcome(ticket).is_none());
-    assert_eq!(rig.ask(other, 2, &elect).error_code, NONE);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use milena_protocol::messages::fetch::FetchRequest;
 use milena_protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 
 use super::rig::{FETCH, NONE, Rig, TestBatch, WALL_START, fetch, settings, values_in};
-use crate::core::{LogSettings, Settings};
+use crate::core::{Following, LogSettings, Settings};
 
 const MINUTES: u64 = 60_000;
 
@@ -192,6 +192,22 @@ fn a_replica_that_was_away_starts_where_the_leader_does() {
     rig.act(|core, now| core.restart(now, away));
     rig.act(|core, now| core.elect(now, "t", 0, away)).unwrap();
     assert_eq!((rig.values(), rig.log_start()), (vec!["d".to_owned()], 3));
+}
+
+#[test]
+fn a_replica_that_diverged_before_a_log_that_starts_within_a_batch_becomes_the_same() {
+    let mut rig = Rig::with_topic(&[]);
+    let (old, held) = (rig.leader(), 1 + rig.leader() % 3);
+    rig.act(|core, now| core.let_follow(now, "t", 0, held, Following::Held)).unwrap();
+    rig.produce(1, TestBatch::new(&["a", "b"]).bytes());
+    rig.produce(1, TestBatch::new(&["c", "d"]).bytes());
+    rig.act(|core, now| core.crash(now, old));
+    rig.act(|core, now| core.elect_unclean(now, "t", 0, held)).unwrap();
+    rig.produce(1, TestBatch::new(&["e", "f", "g", "h"]).bytes());
+    rig.act(|core, now| core.delete_records_now(now, "t", 0, 2)).unwrap();
+    rig.act(|core, now| core.restart(now, old));
+    rig.act(|core, now| core.elect(now, "t", 0, old)).unwrap();
+    assert_eq!((rig.values(), rig.log_start()), (vec!["g".to_owned(), "h".to_owned()], 2));
 }
 
 #[test]

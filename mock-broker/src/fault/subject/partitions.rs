@@ -176,6 +176,13 @@ fn name_of<'a>(key: &'a FetchKey, view: &View<'a>) -> Option<&'a str> {
     }
 }
 
+/// Codes that a Fetch has for its session only.
+const ABOUT_SESSIONS: [ErrorCode; 3] = [
+    ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+    ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+    ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+];
+
 impl Subject for FetchRequest {
     fn tell(&self, view: &View<'_>, about: &mut dyn FnMut(About<'_>)) {
         for key in &fetched(self, view) {
@@ -208,13 +215,15 @@ impl Subject for FetchRequest {
 
     /// A Fetch that goes on with a session gets the code for all its partitions. Answering without a session id ends the
     /// session, as the broker has not taken note of the request. Without partitions the code is the whole answer's, which old
-    /// versions lack.
+    /// versions lack; so it is if it is about the session.
     fn refuse(self, view: &View<'_>, refusal: &Refusal<'_>) -> Option<FetchResponse> {
         let keys = fetched(&self, view);
         if keys.is_empty() && view.version < 7 {
             return None;
         }
-        let error_code = if keys.is_empty() { refusal.code } else { ErrorCode::NONE };
+        if keys.is_empty() || (view.version >= 7 && ABOUT_SESSIONS.contains(&refusal.code)) {
+            return Some(FetchResponse { error_code: refusal.code, ..Default::default() });
+        }
         let mut responses: Vec<FetchableTopicResponse> = Vec::new();
         for FetchKey { topic, partition } in keys {
             let data = PartitionData {
@@ -233,7 +242,7 @@ impl Subject for FetchRequest {
                 None => responses.push(FetchableTopicResponse { topic, topic_id, partitions: vec![data] }),
             }
         }
-        Some(FetchResponse { error_code, responses, ..Default::default() })
+        Some(FetchResponse { responses, ..Default::default() })
     }
 
     fn put_over(answer: &mut FetchResponse, errors: FetchResponse) {

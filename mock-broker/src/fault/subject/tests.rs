@@ -71,6 +71,16 @@ fn refuse_part<R: Request>(version: i16, request: &R, scope: &Scope, is_applied:
     with(version, request, |incoming| incoming.refuse(scope, &refusal, &cluster()))
 }
 
+fn answered_with<R: Request>(code: ErrorCode, version: i16, request: &R) -> R::Response {
+    let refusal = Refusal { code, records: &[], is_applied: false };
+    match with(version, request, |incoming| incoming.refuse(&Scope::default(), &refusal, &cluster())) {
+        Some(Plan::Answer(Outcome::Reply { frame, .. })) => {
+            decode_response::<R>(version, Bytes::from(frame.concat()).slice(4..)).unwrap()
+        }
+        plan => panic!("{plan:?}"),
+    }
+}
+
 fn outcome<R: Request>(version: i16, request: &R) -> Option<Outcome> {
     match refuse_part(version, request, &Scope::default(), false)? {
         Plan::Answer(outcome) => Some(outcome),
@@ -143,6 +153,18 @@ fn the_code_is_on_each_partition_that_the_request_names() {
 #[test]
 fn a_fetch_that_names_nothing_fails_as_a_whole() {
     assert_eq!(answered(12, &FetchRequest::default()).error_code, CODE);
+}
+
+#[test]
+fn a_code_about_a_session_is_the_whole_fetchs_since_there_are_sessions() {
+    let partitions = vec![FetchPartition { partition: 5, ..Default::default() }];
+    let topics = vec![FetchTopic { topic: "orders".into(), partitions, ..Default::default() }];
+    let request = FetchRequest { topics, ..Default::default() };
+    let lost = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+    let response = answered_with(lost, 7, &request);
+    assert_eq!((response.error_code, response.responses.len()), (lost, 0));
+    let response = answered_with(lost, 6, &request);
+    assert_eq!((response.error_code, response.responses[0].partitions[0].error_code), (ErrorCode::NONE, lost));
 }
 
 #[test]

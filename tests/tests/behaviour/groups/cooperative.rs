@@ -1,6 +1,7 @@
 //! Cooperative rebalances: who keeps a partition reads on, whatever the group does meanwhile.
 #![allow(clippy::print_stdout, reason = "how long it took is printed, not asserted")]
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -170,16 +171,31 @@ async fn two_rolling_restarts_change_the_strategy_of_a_group_that_reads_on() -> 
         Ok(Reading::start(sharing(group.member()).assignors(strategies.to_vec()).build().await?))
     };
     let mut members = [start(&["range"]).await?, start(&["range"]).await?];
-    for strategies in [&["cooperative-sticky", "range"][..], &["cooperative-sticky"]] {
+    let mut seen: Vec<_> = members.iter().map(|member| member.seen.clone()).collect();
+    group.until_divided_by("range").await;
+    let both = &["cooperative-sticky", "range"][..];
+    for (strategies, in_use) in [
+        (both, "cooperative-sticky"),
+        (&["cooperative-sticky"], "cooperative-sticky"),
+        // And back.
+        (both, "cooperative-sticky"),
+        (&["range"], "range"),
+    ] {
         for index in 0..2 {
             let next = start(strategies).await?;
+            seen.push(next.seen.clone());
             std::mem::replace(&mut members[index], next).close().await;
             group.write(1).await;
             let [one, other] = &members;
             group.until_shared(&[&one.control, &other.control], &[2, 2]).await;
         }
+        group.until_divided_by(in_use).await;
     }
-    group.until_committed(4).await;
+    group.until_committed(8).await;
+    for partition in 0..4 {
+        let read = seen.iter().flat_map(|seen| seen.lock().unwrap().get(&partition).cloned().unwrap_or_default());
+        assert_eq!(read.collect::<BTreeSet<_>>(), (0..8).collect(), "of partition {partition}");
+    }
     for member in members {
         member.close().await;
     }

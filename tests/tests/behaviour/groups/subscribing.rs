@@ -94,10 +94,11 @@ async fn add_partitions(cluster: &TestCluster, topic: &str, count: i32) {
     if let Some(mock) = cluster.mock() {
         return mock.add_partitions(topic, count);
     }
-    let topic = CreatePartitionsTopic { name: topic.to_owned(), count, assignments: None };
-    let request = CreatePartitionsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-    let answer = cluster.ask(1, 3, &request).await;
+    let wanted = CreatePartitionsTopic { name: topic.to_owned(), count, assignments: None };
+    let request = CreatePartitionsRequest { topics: vec![wanted], timeout_ms: 10_000, ..Default::default() };
+    let answer = cluster.ask_controller(3, &request, |answer| answer.results[0].error_code).await;
     assert!(answer.results.iter().all(|result| result.error_code.is_none()), "{answer:?}");
+    cluster.until_known_everywhere(topic, count).await;
 }
 
 #[tokio::test]

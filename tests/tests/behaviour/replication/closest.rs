@@ -15,9 +15,6 @@ fn in_rack(request: FetchRequest, rack: &str) -> FetchRequest {
 
 #[tokio::test]
 async fn a_leader_sends_a_consumer_to_the_in_sync_follower_in_its_rack_at_once_and_without_records() {
-    if lacks((3, 3), "being sent to a follower without delay (KAFKA-13767)") {
-        return;
-    }
     let partition = Partition::shared("closest").await;
     partition.write("a", -1).await;
     let leader = partition.leader().await;
@@ -75,6 +72,9 @@ async fn a_follower_serves_consumers_up_to_its_high_watermark_from_fetch_version
 
 #[tokio::test]
 async fn a_consumer_that_waits_at_a_follower_gets_a_record_as_soon_as_it_is_committed() {
+    if lacks((3, 4), "followers that answer when they have replicated (KAFKA-14334)") {
+        return;
+    }
     let partition = Partition::shared("follower-waits").await;
     let [follower, _] = partition.followers().await;
     let mut connection = partition.cluster.raw(follower).await;

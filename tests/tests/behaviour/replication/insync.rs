@@ -8,7 +8,7 @@ async fn acks_all_waits_for_every_replica_in_sync_and_acks_1_for_none() {
     partition.write("a", -1).await;
     partition.cluster.freeze(3).await;
     let mut leader = partition.cluster.raw(1).await;
-    let sent = leader.send(PRODUCE, &partition.batch("b", -1, Duration::from_secs(20))).await;
+    let sent = leader.send(PRODUCE, &partition.batch("b", -1, Duration::from_secs(50))).await;
     partition.write("c", 1).await;
     // While it is counted in sync it holds both back; after its session it does not.
     let data = partition.read_at(1, 0).await;
@@ -24,9 +24,6 @@ async fn acks_all_waits_for_every_replica_in_sync_and_acks_1_for_none() {
 
 #[tokio::test]
 async fn a_follower_that_is_back_catches_up_and_is_in_sync_again() {
-    if lacks((3, 6), "leaving the in-sync replicas without a new leader epoch") {
-        return;
-    }
     let partition = Partition::own("back", &[1, 2, 3], &[]).await;
     partition.write("a", -1).await;
     let epoch = partition.epoch().await;
@@ -47,35 +44,40 @@ async fn fewer_in_sync_than_min_insync_replicas_refuse_acks_all_before_the_appen
     partition.write("a", -1).await;
     partition.cluster.freeze(3).await;
     partition.until_in_sync(2).await;
+    // The leader itself hears of it last: what it takes until then is not committed.
+    let early = partition.batch("early", -1, Duration::from_millis(100));
+    eventually("the leader to know", async || {
+        let answer = partition.cluster.raw(1).await.ask(PRODUCE, &early).await;
+        (answer.responses[0].partition_responses[0].error_code == ErrorCode::NOT_ENOUGH_REPLICAS).then_some(())
+    })
+    .await;
+    let end = partition.position_for(DEBUGGER, 1, LATEST, -1).await.offset;
     let refused = partition.write_at(1, "refused", -1).await;
     assert_eq!((refused.error_code, refused.base_offset), (ErrorCode::NOT_ENOUGH_REPLICAS, -1));
-    assert_eq!(partition.write("b", 1).await, 1, "the refused record was not written");
+    assert_eq!(partition.write("b", 1).await, end, "the refused record was not written");
     let data = partition.read_at(1, 0).await;
     assert_eq!((data.high_watermark, values(&data)), (1, vec!["a".to_owned()]), "nobody may read it yet (KIP-966)");
     partition.cluster.thaw(3).await;
     partition.until_in_sync(3).await;
-    partition.until_read_at(1, &["a", "b"]).await;
-    assert_eq!(partition.write("c", -1).await, 2);
+    let expected = [vec!["a"], vec!["early"; end as usize - 1], vec!["b"]].concat();
+    partition.until_read_at(1, &expected).await;
+    assert_eq!(partition.write("c", -1).await, end + 1);
 }
 
 #[tokio::test]
 async fn a_write_whose_in_sync_replicas_become_too_few_times_out_and_is_there_when_they_are_back() {
-    if lacks((3, 7), "a high watermark that waits for min.insync.replicas (KAFKA-15583)") {
-        return;
-    }
     let partition = Partition::own("too-few", &[1, 2, 3], &[("min.insync.replicas", "3")]).await;
     partition.write("a", -1).await;
     partition.cluster.freeze(3).await;
     let mut leader = partition.cluster.raw(1).await;
-    let sent = leader.send(PRODUCE, &partition.batch("b", -1, Duration::from_secs(4))).await;
-    let answer = leader.answer(sent).await;
-    let code = answer.responses[0].partition_responses[0].error_code;
-    if is_older_than((3, 7)) {
-        assert_eq!(code, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND, "before KIP-966");
-    } else {
-        let in_sync = partition.cluster.in_sync(&partition.topic, 0).await.len();
-        assert_eq!((code, in_sync), (ErrorCode::REQUEST_TIMED_OUT, 2));
-    }
+    // Before KIP-966 the high watermark did not wait for them.
+    let (within, code) = match is_older_than((3, 7)) {
+        true => (50, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND),
+        false => (4, ErrorCode::REQUEST_TIMED_OUT),
+    };
+    let sent = leader.send(PRODUCE, &partition.batch("b", -1, Duration::from_secs(within))).await;
+    partition.until_in_sync(2).await;
+    assert_eq!(leader.answer(sent).await.responses[0].partition_responses[0].error_code, code);
     partition.cluster.thaw(3).await;
     partition.until_read_at(1, &["a", "b"]).await;
 }
@@ -87,14 +89,12 @@ async fn a_write_that_waits_is_refused_when_its_leader_is_replaced_and_is_there_
     partition.cluster.freeze(3).await;
     let mut leader = partition.cluster.raw(1).await;
     let sent = leader.send(PRODUCE, &partition.batch("b", -1, Duration::from_secs(60))).await;
-    // Offset 2 shows that broker 2 has "b": it follows in order.
-    assert_eq!(partition.write("c", 1).await, 2);
+    partition.until_copied(2, 2).await;
     partition.cluster.elect(&partition.topic, 0, 2).await;
     let answer = leader.answer(sent).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     partition.cluster.thaw(3).await;
-    partition.until_in_sync(3).await;
-    assert!(partition.values().await.starts_with(&["a".to_owned()]));
+    partition.until_read_at(2, &["a", "b"]).await;
 }
 
 #[tokio::test]
@@ -103,12 +103,7 @@ async fn after_an_election_the_end_is_not_available_until_the_new_leader_knows_w
     partition.write("a", -1).await;
     partition.cluster.freeze(3).await;
     partition.write("b", 1).await;
-    eventually("broker 2 to have it", async || {
-        let known = partition.cluster.mock().map(|mock| mock.partition(&partition.topic, 0).log_end_at(2));
-        // A real follower does not tell; that it leads with it shows below.
-        known.is_none_or(|end| end == 2).then_some(())
-    })
-    .await;
+    partition.until_copied(2, 2).await;
     partition.cluster.elect(&partition.topic, 0, 2).await;
     let unsure = eventually("the new leader to answer", async || {
         let found = partition.position_at(2, LATEST, -1).await;

@@ -6,7 +6,9 @@ use milena_protocol::messages::join_group::JoinGroupRequest;
 use milena_protocol::messages::sync_group::SyncGroupRequest;
 use milena_tests::eventually::eventually;
 
-use super::{DESCRIBE, HEARTBEAT, JOIN, LEAVE, Member, SYNC, heartbeat, join, leave, protocol, sync, until_state};
+use super::{
+    DESCRIBE, HEARTBEAT, JOIN, LEAVE, Member, SYNC, heartbeat, join, leave, protocol, sync, until_members, until_state,
+};
 use crate::golden::probes;
 use crate::script::Script;
 use milena_protocol::messages::describe_groups::DescribeGroupsRequest;
@@ -37,6 +39,7 @@ probes! {
     a_sync_during_a_join_is_told_to_join
     a_member_that_leaves_does_not_hold_up_a_join
     a_member_id_of_another_group_is_unknown
+    a_full_group_takes_nobody_else
 }
 
 async fn every_version_joins_a_group(p: &Script<'_>) {
@@ -354,4 +357,36 @@ async fn a_member_id_of_another_group_is_unknown(p: &Script<'_>) {
     let mut stranger = Member::stable(p, &other).await;
     p.ask("heartbeat", &mut stranger.connection, HEARTBEAT, &heartbeat(&other, &member.id, 1)).await;
     p.ask("join", &mut stranger.connection, JOIN, &join(&other, &member.id)).await;
+}
+
+/// The harness has it full with ten (`group.max.size`).
+async fn a_full_group_takes_nobody_else(p: &Script<'_>) {
+    let group = p.name("G");
+    let mut first = Member::stable(p, &group).await;
+    let mut waiting = Vec::new();
+    for count in 2..=11 {
+        let mut member = Member::pending(p, &group).await;
+        let sent = member.rejoin(&group).await;
+        waiting.push((member, sent));
+        until_members(p, &group, count).await;
+    }
+    let mut late = p.cluster.raw_coordinator(&group).await;
+    p.each_version("ten wait", &mut late, 0..=9, |_| join(&group, "")).await;
+    p.ask("the first again", &mut first.connection, JOIN, &join(&group, &first.id)).await;
+    p.ask("it is out", &mut first.connection, LEAVE, &leave(&group, &[&first.id])).await;
+    // The others wait on until one of them comes again.
+    let (mut eager, _unanswered) = waiting.pop().expect("ten");
+    eager.connection = p.cluster.raw_coordinator(&group).await;
+    let sent = eager.rejoin(&group).await;
+    waiting.push((eager, sent));
+    let mut all = Vec::new();
+    for (mut member, sent) in waiting {
+        let answer = member.on_join(sent).await;
+        assert!(answer.error_code.is_none(), "{answer:?}");
+        all.push(member);
+    }
+    p.each_version("all have joined", &mut late, 0..=9, |_| join(&group, "")).await;
+    let last = all.pop().expect("ten");
+    p.ask("one leaves", &mut late, LEAVE, &leave(&group, &[&last.id])).await;
+    p.ask("there is room", &mut late, JOIN, &join(&group, "")).await;
 }

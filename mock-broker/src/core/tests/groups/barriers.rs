@@ -3,7 +3,7 @@
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::join_group::JoinGroupRequest;
 
-use super::members::{GroupRig, JOIN, join_request, protocols, sync_request};
+use super::members::{GROUP, GroupRig, JOIN, join_request, protocols, sync_request};
 use crate::core::tests::rig::{NONE, settings};
 use crate::core::{GroupSettings, GroupState, Settings};
 use std::time::Duration;
@@ -269,6 +269,24 @@ fn the_first_rebalance_waits_for_others() {
         assert_eq!(group.joined(ticket).unwrap().generation_id, 1);
     }
     assert_eq!(group.ids(), ids);
+}
+
+#[test]
+fn the_first_rebalance_is_not_cut_short_by_who_does_not_come_or_goes() {
+    let groups = GroupSettings { initial_rebalance_delay: Duration::from_secs(20), ..settings().groups };
+    let mut group = GroupRig::with(Settings { groups, ..settings() });
+    let ids = [group.new_id(), group.new_id(), group.new_id()];
+    let first = group.join(&ids[0]);
+    let second = group.join(&ids[1]);
+    // The third id is given up after a session.
+    group.rig.at(10_000);
+    assert!(group.joined(first).is_none());
+    group.rig.act(|core, now| core.evict(now, GROUP, &ids[1])).unwrap();
+    assert_eq!(group.join_code(second), Some(ErrorCode::UNKNOWN_MEMBER_ID));
+    group.rig.at(20_000);
+    assert!(group.joined(first).is_none(), "others have come, and the rebalance timeout is not over");
+    group.rig.at(30_000);
+    assert_eq!(group.joined(first).unwrap().generation_id, 1);
 }
 
 #[test]
