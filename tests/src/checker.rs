@@ -55,7 +55,7 @@ pub enum What {
     CommitOk(TopicPartition, i64),
     /// That was answered: it is not stored.
     CommitFailed(TopicPartition, i64),
-    /// The group has this offset: seen from outside, whoever committed it.
+    /// The group has this offset: seen from outside, whoever committed it. The number of the member means nothing.
     Committed(TopicPartition, i64),
     /// The application reads on from here, or was told that it does (a reset).
     Seek(TopicPartition, i64),
@@ -189,7 +189,11 @@ impl Invariant {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>10.4} s  member {:<3} ", self.at.as_secs_f64(), self.member)?;
+        write!(f, "{:>10.4} s  ", self.at.as_secs_f64())?;
+        match &self.what {
+            What::Committed(..) => write!(f, "the group  ")?,
+            _ => write!(f, "member {:<3} ", self.member)?,
+        }
         let names = |partitions: &[TopicPartition]| {
             partitions.iter().map(|partition| format!(" {partition}")).collect::<Vec<_>>().concat()
         };
@@ -213,7 +217,7 @@ impl fmt::Display for Event {
             }
             What::CommitOk(partition, offset) => write!(f, "has committed {partition} at {offset}"),
             What::CommitFailed(partition, offset) => write!(f, "has not committed {partition} at {offset}"),
-            What::Committed(partition, offset) => write!(f, "the group has {partition} at {offset}"),
+            What::Committed(partition, offset) => write!(f, "has {partition} at {offset}"),
             What::Seek(partition, offset) => write!(f, "reads {partition} on from {offset}"),
             What::Fenced => write!(f, "fenced"),
         }

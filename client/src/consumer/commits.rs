@@ -50,12 +50,12 @@ pub(crate) struct ToCommit {
     /// The application said the offset itself, which may be before what is stored.
     may_go_back: bool,
     /// As of when; a seek in between makes it history.
-    clearings: u64,
+    seeks: u64,
 }
 
 impl Partition {
     fn to_commit(&self, next: FetchPosition) -> ToCommit {
-        let (lease, clearings) = (self.lease.id(), self.buffer.clearings());
+        let (lease, seeks) = (self.lease.id(), self.lease.seeks());
         ToCommit {
             partition: self.name.clone(),
             next,
@@ -63,7 +63,7 @@ impl Partition {
             topic_id: self.topic_id,
             metadata: "".into(),
             may_go_back: false,
-            clearings,
+            seeks,
         }
     }
 }
@@ -78,8 +78,8 @@ impl Assignment {
 
     /// Whether the group has this already, or more: what is done stays done, whoever says so later.
     pub(crate) fn is_stored(&self, offset: &ToCommit) -> bool {
-        let ToCommit { partition, next, metadata, may_go_back, clearings, .. } = offset;
-        let stored = self.get(partition).filter(|partition| partition.buffer.clearings() == *clearings);
+        let ToCommit { partition, next, metadata, may_go_back, seeks, .. } = offset;
+        let stored = self.get(partition).filter(|partition| partition.lease.seeks() == *seeks);
         stored.and_then(|partition| partition.lease.stored()).is_some_and(|stored| {
             !may_go_back && (next.offset < stored || next.offset == stored && metadata.is_empty())
         })
@@ -129,10 +129,10 @@ impl Assignment {
 
     /// These are committed.
     pub(crate) fn on_committed(&mut self, committed: &[ToCommit]) {
-        for ToCommit { partition, next, lease, clearings, .. } in committed {
+        for ToCommit { partition, next, lease, seeks, .. } in committed {
             if let Ok(partition) = self.assigned(partition)
                 && partition.lease.id() == *lease
-                && partition.buffer.clearings() == *clearings
+                && partition.lease.seeks() == *seeks
             {
                 partition.lease.on_committed(next.offset);
             }

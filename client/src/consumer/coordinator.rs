@@ -23,7 +23,8 @@ mod committed;
 mod topics;
 
 use self::attempts::Attempts;
-pub(crate) use self::committed::fetch_committed;
+pub(crate) use self::committed::{fetch_committed, fetch_each_committed};
+pub(crate) use self::topics::Answers as CommittedAnswers;
 use self::topics::{Names, Topic, topics_of};
 
 /// A topic that is not known so many times in a row may be gone.

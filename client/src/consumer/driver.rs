@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use milena_protocol::ErrorCode;
 use tracing::{debug, warn};
 
-use super::coordinator;
+use super::coordinator::{self, CommittedAnswers};
 use super::fetcher::Fetcher;
 use super::group_member::GroupMember;
 use super::lease::FetchPosition;
@@ -28,7 +28,7 @@ type Replies = FuturesUnordered<Pin<Box<dyn Future<Output = Reply> + Send>>>;
 enum Reply {
     Offsets(Vec<Asked>, Result<BTreeMap<TopicPartition, Answer>>),
     EpochEnds(Vec<Asked>, Result<BTreeMap<TopicPartition, Answer>>),
-    Committed(Vec<Asked>, Result<BTreeMap<TopicPartition, Option<CommittedOffset>>>),
+    Committed(Vec<Asked>, Result<CommittedAnswers>),
     Stored(Result<()>),
 }
 
@@ -191,7 +191,7 @@ fn ask(shared: &Arc<Shared>, replies: &Replies, now: Time) {
         let (cluster, deadline) = (shared.cluster.clone(), now.saturating_add(shared.api_timeout));
         replies.push(Box::pin(async move {
             let partitions: Vec<_> = committed.iter().map(|asked| asked.partition.clone()).collect();
-            let found = coordinator::fetch_committed(&cluster, &group, &partitions, deadline).await;
+            let found = coordinator::fetch_each_committed(&cluster, &group, &partitions, deadline).await;
             Reply::Committed(committed, found)
         }));
     }
@@ -231,7 +231,7 @@ fn on_reply(shared: &Arc<Shared>, reply: Reply) {
         Reply::Committed(asked, answers) => {
             let at = |stored: Option<CommittedOffset>| stored.map(|stored| stored.position());
             let answers =
-                answers.map(|found| found.into_iter().map(|(partition, stored)| (partition, Ok(at(stored)))).collect());
+                answers.map(|found| found.into_iter().map(|(partition, stored)| (partition, stored.map(at))).collect());
             each(shared, &asked, answers, |shared, asked, stored| {
                 let policy = shared.reset_policy();
                 let mut state = shared.lock();

@@ -76,8 +76,8 @@ pub(crate) struct GroupMember {
     failed: bool,
     /// The application has to begin a read before the group is joined again.
     resting: bool,
-    /// Reads, waits of reads that are over, and releases as they were last seen; and when they had changed.
-    seen: (u64, u64, u64),
+    /// Reads and releases as they were last seen, and when they had changed.
+    seen: (u64, u64),
     progress: Time,
     /// How many partitions each topic had at the first assignment.
     first_counts: Option<BTreeMap<Arc<str>, usize>>,
@@ -123,7 +123,7 @@ impl GroupMember {
             closing: None,
             failed: false,
             resting: false,
-            seen: (0, 0, 0),
+            seen: (0, 0),
             progress: net.now(),
             first_counts: None,
             refused: BTreeSet::new(),
@@ -250,11 +250,11 @@ impl GroupMember {
                 state.assignment.tell_dropped();
             }
             let reads = state.assignment.reads;
-            let seen = (reads, state.member.waits, releases);
-            if self.seen != seen {
-                self.seen = seen;
+            if self.seen != (reads, releases) {
+                self.seen = (reads, releases);
                 self.progress = now;
             }
+            self.progress = self.progress.max(state.member.read_waited_until);
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
             let member = &mut state.member;

@@ -57,6 +57,7 @@ pub(crate) struct Lease {
     position: Option<FetchPosition>,
     /// The greatest position that there ever was.
     reached: i64,
+    seeks: u64,
     /// The latest read that got something of this partition, and what.
     latest_read: u64,
     latest: Vec<Given>,
@@ -84,6 +85,7 @@ impl Lease {
             kept: 0,
             position: None,
             reached: -1,
+            seeks: 0,
             latest_read: 0,
             latest: Vec::new(),
             committed: Some(-1),
@@ -130,7 +132,13 @@ impl Lease {
         self.go_back();
     }
 
+    /// How often it was moved back, or elsewhere: what was to be committed before is history.
+    pub(crate) fn seeks(&self) -> u64 {
+        self.seeks
+    }
+
     fn go_back(&mut self) {
+        self.seeks += 1;
         self.latest.clear();
         self.committed = None;
         self.stored = None;

@@ -345,7 +345,7 @@ impl Membership {
         }
         let State::Stable { role: Role::Leader(leading) } = &mut self.state else { return };
         let topics = Topics::of(view, &leading.topics, leading.uses_racks);
-        if *leading.divided.get_or_insert_with(|| topics.clone()) != topics {
+        if topics.has_news(leading.divided.get_or_insert_with(|| topics.clone())) {
             self.rebalance(RebalanceReason::TopicChange, now);
         }
     }

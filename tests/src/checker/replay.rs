@@ -132,7 +132,7 @@ impl<'a> Replay<'a> {
             }
             What::CommitOk(name, offset) => self.commit_answered(member, name, *offset, true),
             What::CommitFailed(name, offset) => self.commit_answered(member, name, *offset, false),
-            What::Committed(name, offset) => self.committed(Some(member), name, *offset),
+            What::Committed(name, offset) => self.committed(None, name, *offset),
             What::Seek(name, offset) => {
                 let partition = self.partition(name);
                 partition.floor = partition.floor.min(*offset);

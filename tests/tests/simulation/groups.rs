@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use milena::{CommitPolicy, Record};
 
-use crate::members::{GROUP, Log, Manner, Member, SESSION};
+use crate::members::{Log, Manner, Member};
 use crate::trouble::Trouble;
 use crate::world::{World, for_each_seed, run};
 
@@ -19,12 +19,15 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
     let log = Log::new(&world);
     let client = world.client().await;
     let producer = client.producer().build().await.unwrap();
-    let policy = if world.random.below(2) == 0 { CommitPolicy::Returned } else { CommitPolicy::Acked };
+    let policies = [CommitPolicy::Returned, CommitPolicy::Acked, CommitPolicy::Manual];
+    let policy = policies[world.random.below(3) as usize];
     let strategy = STRATEGIES[world.random.below(4) as usize];
     let hold = Duration::from_millis(1 + world.random.below(2000));
     let are_static = world.random.below(3) == 0;
-    let manner =
-        |number: usize| Manner { policy, strategy, hold, instance: are_static.then(|| format!("instance-{number}")) };
+    let manner = |number: usize| Manner {
+        instance: are_static.then(|| format!("instance-{number}")),
+        ..Manner::new(policy, strategy, hold)
+    };
     let mut members = Vec::new();
     let mut next = 0;
     let mut trouble = troubled.then(Trouble::of_groups);
@@ -81,21 +84,12 @@ async fn scenario(mut world: World, troubled: bool) -> (usize, u64) {
         trouble.end(&world);
     }
     producer.flush().await.unwrap();
-    let ends: Vec<usize> = (0..6).map(|partition| world.values(partition).len()).collect();
-    let committed = |partition| world.cluster.group(GROUP).committed("orders", partition).unwrap_or(0) as usize;
-    let state = || (0..6).map(|partition| (log.read(partition), committed(partition))).collect::<Vec<_>>();
-    let done: Vec<_> = ends.iter().map(|end| (*end, *end)).collect();
-    let mut waited = Duration::ZERO;
-    while state() != done {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        waited += Duration::from_millis(100);
-        assert!(waited < 20 * SESSION, "read and committed {:?} of {ends:?}", state());
-    }
+    log.done().await;
     for member in members {
         member.close().await;
     }
-    let repeats = log.check();
-    assert_eq!(state(), done, "nothing goes back");
+    let repeats = log.check().repeated;
+    assert!(log.is_done(), "nothing goes back");
     producer.close(Duration::from_secs(5)).await;
     client.close(Duration::from_secs(5)).await;
     (repeats, world.cluster.journal().trace_hash())

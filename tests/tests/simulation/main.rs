@@ -3,21 +3,23 @@
 #![allow(clippy::print_stderr, reason = "a failure names its seed")]
 
 mod cancellation;
+mod chains;
 mod commits;
 mod consumer_regressions;
+mod coordinators;
 mod determinism;
 mod faults;
 mod group_cancellation;
 mod group_regressions;
 mod groups;
 mod members;
-mod membership;
 mod metrics;
 mod process;
 mod producer_regressions;
 mod reading;
 mod script;
+mod stalls;
 mod storms;
+mod topics;
 mod trouble;
 mod world;
-mod zombies;

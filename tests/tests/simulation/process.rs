@@ -31,6 +31,10 @@ impl Process {
         self.0.lock().unwrap().is_stopped = true;
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.lock().unwrap().is_stopped
+    }
+
     pub(crate) fn go_on(&self) {
         let mut state = self.0.lock().unwrap();
         state.is_stopped = false;

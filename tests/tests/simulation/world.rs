@@ -58,12 +58,20 @@ impl Drop for NameOnPanic {
 }
 
 impl World {
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub(crate) async fn client(&self) -> Client {
         self.client_on(Inline).await
     }
 
     /// A client whose tasks run elsewhere.
     pub(crate) async fn client_on(&self, runtime: impl Runtime) -> Client {
+        self.named_client_on(runtime, "milena").await
+    }
+
+    pub(crate) async fn named_client_on(&self, runtime: impl Runtime, name: &str) -> Client {
         let cluster = self.cluster.clone();
         let connected = Client::builder()
             .bootstrap(["b1:9092", "b2:9092", "b3:9092"])
@@ -71,6 +79,7 @@ impl World {
             .clock(SimulatedClock(tokio::time::Instant::now()))
             .runtime(runtime)
             .seed(self.seed)
+            .client_id(name)
             .connect();
         connected.await.expect("a client")
     }
@@ -115,6 +124,10 @@ impl Runtime for Inline {
 pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number from 0 up to and without `limit`.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

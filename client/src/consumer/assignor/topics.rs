@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use milena_protocol::ErrorCode;
+
 use crate::cluster::metadata::ClusterView;
 use crate::topic_partition::TopicPartition;
+
+const UNKNOWN: ErrorCode = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
 
 /// The topics that the group is subscribed to and that exist, with the partitions of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +40,7 @@ impl Topics {
         self
     }
 
-    /// What the cluster has of these topics. Racks matter only to members that are in one: elsewhere they are left out, so
+    /// What the cluster has of these topics; nothing of one that is not there any more. Racks matter only to members that are in one: elsewhere they are left out, so
     /// that replicas can move without a rebalance.
     pub(crate) fn of(view: &ClusterView, names: &BTreeSet<Arc<str>>, with_racks: bool) -> Self {
         let rack_of = |broker: &i32| view.brokers.get(broker).and_then(|broker| broker.rack.clone());
@@ -45,11 +49,17 @@ impl Topics {
             racks.into_iter().collect()
         };
         let topic = |name: &Arc<str>| {
-            let partitions = &view.topic(name)?.partitions;
+            let partitions = &view.topic(name).filter(|topic| topic.error != UNKNOWN)?.partitions;
             let racks = partitions.iter().map(|partition| racks(&partition.replicas));
             (!partitions.is_empty()).then(|| (name.clone(), racks.collect()))
         };
         Self(names.iter().filter_map(topic).collect())
+    }
+
+    /// Whether there is something that was not so when `divided` was. A topic that is missing is not: brokers may have no more than
+    /// lost sight of it, and there is nothing to read. The next division leaves it out.
+    pub(crate) fn has_news(&self, divided: &Self) -> bool {
+        self.0.iter().any(|(name, partitions)| divided.0.get(name) != Some(partitions))
     }
 
     /// The names of the topics, in ascending order.

@@ -9,7 +9,7 @@ use milena_protocol::messages::offset_fetch::{
 use milena_protocol::primitives::Uuid;
 
 use super::attempts::Attempts;
-use super::topics::{FETCH_GROUPS, Names, Topic, topics_of};
+use super::topics::{Answers, FETCH_GROUPS, Names, Topic, topics_of};
 use crate::clock::Time;
 use crate::cluster::Cluster;
 use crate::consumer::offsets::CommittedOffset;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::topic_partition::TopicPartition;
 
 /// What the group has stored for these partitions; `None` where there is nothing. Tries again while that may help, also while a
-/// transaction is about to store something.
+/// transaction is about to store something: all of them are answered, or none.
 ///
 /// # Errors
 /// `Broker` if the group or a topic may not be read; `TimedOut` at the deadline.
@@ -30,6 +30,43 @@ pub(crate) async fn fetch_committed(
     partitions: &[TopicPartition],
     deadline: Time,
 ) -> Result<BTreeMap<TopicPartition, Option<CommittedOffset>>> {
+    let check = |answers: Answers, broker| {
+        let each = answers.into_iter().map(|(partition, answer)| match answer {
+            Ok(stored) => Ok((partition, stored)),
+            Err(code) => {
+                let doing = format_args!("fetching the committed offset of {partition} for group \"{group}\"");
+                Err(Error::broker(doing, code, broker).with_topic_partition(partition))
+            }
+        });
+        each.collect()
+    };
+    fetch(cluster, group, partitions, deadline, check).await
+}
+
+/// The same, but what the coordinator cannot tell of one partition holds up no other.
+///
+/// # Errors
+/// `Broker` if the group may not be read; `TimedOut` at the deadline.
+///
+/// # Cancel safety
+/// Dropping the future changes nothing.
+pub(crate) async fn fetch_each_committed(
+    cluster: &Cluster,
+    group: &str,
+    partitions: &[TopicPartition],
+    deadline: Time,
+) -> Result<Answers> {
+    fetch(cluster, group, partitions, deadline, |answers, _| Ok(answers)).await
+}
+
+/// Tries until the answer of a broker passes the `check`.
+async fn fetch<T>(
+    cluster: &Cluster,
+    group: &str,
+    partitions: &[TopicPartition],
+    deadline: Time,
+    check: impl Fn(Answers, i32) -> Result<T>,
+) -> Result<T> {
     let doing = format!("fetching the committed offsets of group \"{group}\"");
     let mut attempts = Attempts::new(cluster, group, &doing, deadline);
     loop {
@@ -42,15 +79,10 @@ pub(crate) async fn fetch_committed(
         let outcome = answer.and_then(|answer| {
             let found = names.read_fetch(answer.body, answer.version);
             let mut found = found.map_err(|code| Error::broker(&doing, code, broker))?;
-            let mut of = |partition: &TopicPartition| {
-                let answer = found.remove(partition).unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT));
-                let fail = |code| {
-                    let doing = format_args!("fetching the committed offset of {partition} for group \"{group}\"");
-                    Error::broker(doing, code, broker).with_topic_partition(partition.clone())
-                };
-                Ok((partition.clone(), answer.map_err(fail)?))
+            let of = |partition: &TopicPartition| {
+                (partition.clone(), found.remove(partition).unwrap_or(Err(ErrorCode::REQUEST_TIMED_OUT)))
             };
-            partitions.iter().map(&mut of).collect::<Result<_>>()
+            check(partitions.iter().map(of).collect(), broker)
         });
         match outcome {
             Ok(found) => return Ok(found),

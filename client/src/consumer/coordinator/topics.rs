@@ -17,6 +17,9 @@ const FETCH_BY_ID: i16 = 10;
 /// From this version on, one request may ask about several groups.
 pub(super) const FETCH_GROUPS: i16 = 8;
 
+/// What the coordinator answers of each partition.
+pub(crate) type Answers = BTreeMap<TopicPartition, Result<Option<CommittedOffset>, ErrorCode>>;
+
 /// One topic in a request.
 pub(super) struct Topic<T> {
     pub(super) name: String,
@@ -71,12 +74,7 @@ impl Names {
     }
 
     /// Stored offsets, or the error of a partition; or that of the group.
-    #[allow(clippy::type_complexity, reason = "a map of answers, or an error")]
-    pub(super) fn read_fetch(
-        &self,
-        body: OffsetFetchResponse,
-        version: i16,
-    ) -> Result<BTreeMap<TopicPartition, Result<Option<CommittedOffset>, ErrorCode>>, ErrorCode> {
+    pub(super) fn read_fetch(&self, body: OffsetFetchResponse, version: i16) -> Result<Answers, ErrorCode> {
         let mut found = BTreeMap::new();
         let mut take =
             |name: Option<TopicPartition>, code: ErrorCode, (offset, epoch, metadata): (i64, i32, Option<String>)| {

@@ -16,7 +16,7 @@ pub(crate) struct Application {
     pub(crate) reading: bool,
     /// It holds a record.
     pub(crate) holding: bool,
-    /// When it last began a read or had waited in one, released a record or acked one.
+    /// When it last began a read or got what it had waited for, released a record or acked one.
     pub(crate) progress: Time,
 }
 

@@ -49,6 +49,10 @@ fn topics<const N: usize>(names: [&str; N]) -> BTreeSet<Arc<str>> {
 
 /// What the cluster tells of one topic.
 fn view(topic: &str, partitions: i32) -> ClusterView {
+    ClusterView::default().merge(&answer(topic, partitions))
+}
+
+fn answer(topic: &str, partitions: i32) -> MetadataResponse {
     let broker = MetadataResponseBroker { node_id: 1, host: "b".into(), port: 9092, ..Default::default() };
     let partition = |partition_index| MetadataResponsePartition { partition_index, leader_id: 1, ..Default::default() };
     let topic = MetadataResponseTopic {
@@ -56,7 +60,7 @@ fn view(topic: &str, partitions: i32) -> ClusterView {
         partitions: (0..partitions).map(partition).collect(),
         ..Default::default()
     };
-    ClusterView::default().merge(&MetadataResponse { brokers: vec![broker], topics: vec![topic], ..Default::default() })
+    MetadataResponse { brokers: vec![broker], topics: vec![topic], ..Default::default() }
 }
 
 fn no_answer() -> Error {
@@ -122,13 +126,12 @@ impl Rig {
 
     /// JoinGroup is answered: this member is "me".
     fn joined(&mut self, generation: i32, leader: &str) {
-        self.joined_in(generation, leader, None);
+        let topics = vec!["t".to_owned()];
+        self.joined_as(generation, leader, &Subscription { topics, ..Subscription::default() });
     }
 
-    /// The same with members in a rack.
-    fn joined_in(&mut self, generation: i32, leader: &str, rack: Option<&str>) {
-        let (topics, rack_id) = (vec!["t".to_owned()], rack.map(str::to_owned));
-        let metadata = Subscription { topics, rack_id, ..Subscription::default() }.encode().unwrap();
+    fn joined_as(&mut self, generation: i32, leader: &str, subscription: &Subscription) {
+        let metadata = subscription.encode().unwrap();
         let member = |id: &str| JoinGroupResponseMember {
             member_id: id.into(),
             metadata: metadata.clone(),

@@ -18,8 +18,8 @@ pub(crate) struct MemberState {
     pub(crate) refused: Vec<(Identity, ErrorCode)>,
     /// A read is waiting for records.
     pub(crate) read_waits: bool,
-    /// How many waits of reads are over.
-    pub(crate) waits: u64,
+    /// When one last ceased to wait: it had not been the application that made no progress until then.
+    pub(crate) read_waited_until: Time,
     /// The consumer stays out of the group until a read begins.
     pub(crate) waits_for_read: bool,
     /// The application wants other topics.

@@ -168,7 +168,7 @@ impl Drop for Waiting<'_> {
         let now = self.0.now();
         let mut state = self.0.lock();
         state.member.read_waits = false;
-        state.member.waits += 1;
+        state.member.read_waited_until = now;
         state.tally.pace.on_return(now);
     }
 }

@@ -143,6 +143,19 @@ fn what_goes_can_be_finished_until_it_is_gone() {
 }
 
 #[test]
+fn a_commit_that_is_answered_while_its_partition_goes_is_not_followed_by_a_lower_one() {
+    let mut reader = Reader::counting(vec![(name(0), Position::Offset(0))], true);
+    reader.fetch(0, &[three(0)]);
+    reader.next().unwrap().ack();
+    let second = reader.next().unwrap();
+    let checked = reader.assignment.check(&Offsets::from(&second)).unwrap();
+    reader.assignment.begin_to_end(&[name(0)]);
+    reader.assignment.on_committed(&checked);
+    drop(second);
+    assert_eq!(reader.assignment.done(), [], "offset 2 is stored");
+}
+
+#[test]
 fn what_is_announced_is_not_read_before_it_is_open_and_a_seek_in_between_wins() {
     let mut reader = Reader::new(&[]);
     reader.assignment.add_committed(&[name(0), name(1)], true, |_| false);

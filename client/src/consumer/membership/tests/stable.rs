@@ -247,30 +247,55 @@ fn metadata_change_triggers_rebalance() {
 }
 
 #[test]
-fn a_broker_in_another_rack_triggers_a_rebalance_of_members_with_racks() {
-    let in_rack = |rack: &str| {
-        let rack = Some(rack.to_owned());
-        let broker = MetadataResponseBroker { node_id: 1, host: "b".into(), port: 9092, rack };
-        let partition = MetadataResponsePartition { leader_id: 1, replica_nodes: vec![1], ..Default::default() };
-        let topic = MetadataResponseTopic { name: Some("t".into()), partitions: vec![partition], ..Default::default() };
-        let answer = MetadataResponse { brokers: vec![broker], topics: vec![topic], ..Default::default() };
-        ClusterView::default().merge(&answer)
-    };
-    for uses_racks in [true, false] {
-        let mut rig = Rig::new(settings());
+fn a_topic_that_is_missing_is_no_news_and_is_not_divided_again_until_it_is_back() {
+    let mut rig = Rig::leader();
+    let mut missing = MetadataResponseTopic { name: Some("t".into()), ..Default::default() };
+    missing.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let missing = view("t", 2).merge(&MetadataResponse { topics: vec![missing], ..Default::default() });
+    rig.member.on_view(&missing, rig.now);
+    rig.nothing();
+
+    rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.revoke();
+    rig.member.on_revoked(rig.now);
+    rig.join_request();
+    rig.joined(6, "me");
+    rig.divide(&missing);
+    let leaders = rig.sync_request().assignments.into_iter().find(|assignment| assignment.member_id == "me").unwrap();
+    assert_eq!(Assignment::decode(leaders.assignment).unwrap().partitions, []);
+    rig.synced("t", &[]);
+    rig.assigned(&[]);
+    rig.member.on_view(&missing.merge(&answer("t", 2)), rig.now);
+    assert_eq!(rig.join_request().reason.as_deref(), Some(RebalanceReason::TopicChange.text()));
+}
+
+/// One with the replicas of its partitions on broker 1, which is in this rack.
+fn in_rack(rack: &str) -> ClusterView {
+    let mut answer = answer("t", 2);
+    answer.brokers[0].rack = Some(rack.into());
+    answer.topics[0].partitions.iter_mut().for_each(|partition| partition.replica_nodes = vec![1]);
+    ClusterView::default().merge(&answer)
+}
+
+#[test]
+fn another_rack_of_a_replica_triggers_a_rebalance_if_a_member_tells_its_own() {
+    for (rack, reason) in [(Some("a".to_owned()), Some(RebalanceReason::TopicChange)), (None, None)] {
+        let mut rig = Rig::new(MembershipSettings { rack: rack.clone(), ..settings() });
         rig.find(1);
         rig.join_request();
-        rig.joined_in(5, "me", uses_racks.then_some("r1"));
-        rig.divide(&in_rack("r1"));
+        let subscription = Subscription { topics: vec!["t".to_owned()], rack_id: rack, ..Subscription::default() };
+        rig.joined_as(5, "me", &subscription);
+        rig.divide(&in_rack("a"));
         rig.sync_request();
         rig.synced("t", &[0]);
         rig.assigned(&[0]);
-        rig.member.on_view(&in_rack("r1"), rig.now);
+        rig.member.on_view(&in_rack("a"), rig.now);
         rig.nothing();
-        rig.member.on_view(&in_rack("r2"), rig.now);
-        match uses_racks {
-            true => assert_eq!(rig.revoke().1, RebalanceReason::TopicChange),
-            false => rig.nothing(),
+
+        rig.member.on_view(&in_rack("b"), rig.now);
+        match reason {
+            Some(reason) => assert_eq!(rig.revoke().1, reason),
+            None => rig.nothing(),
         }
     }
 }
