@@ -110,7 +110,8 @@ pub(crate) struct Membership {
     /// Counts JoinGroups: what answers an older one, or its SyncGroup, is history.
     attempts: u64,
     departure: Departure,
-    departs: Departs,
+    /// The application closes the consumer.
+    departs: Option<Departs>,
     entropy: Entropy,
     ready: VecDeque<Action>,
 }
@@ -137,7 +138,7 @@ impl Membership {
             said: None,
             attempts: 0,
             departure: Departure::Usual,
-            departs: Departs::No,
+            departs: None,
             entropy,
             ready: VecDeque::new(),
             settings,
@@ -271,40 +272,47 @@ impl Membership {
     /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group or stays in it.
     pub(crate) fn close(&mut self, departure: Departure, deadline: Time) {
         self.departure = departure;
-        self.departs = Departs::Due { deadline };
+        if self.departs.is_none() {
+            self.departs = Some(Departs::Due { deadline });
+        }
     }
 
     /// Goes, if it is to. Who has partitions and is about to get others lets that come to its end: until then the coordinator
-    /// would refuse the last commit. While it waits for others, it would not: then the application finishes beside that.
+    /// would refuse the last commit.
     fn depart(&mut self, now: Time) {
-        let (deadline, told) = match self.departs {
-            Departs::No => return,
-            Departs::Due { deadline } => (deadline, false),
-            Departs::Told { deadline } => (deadline, true),
-        };
-        match &mut self.state {
-            State::Left | State::Failed => {}
-            State::Revoking { then, .. } => *then = Then::Leave { deadline },
-            _ if self.owned.is_empty() => self.abandon(),
-            State::Outside { .. } | State::Stable { .. } if told => {
-                self.state = State::Revoking { partitions: self.owned.clone(), then: Then::Leave { deadline } };
+        let Some(departs) = self.departs else { return };
+        match (&mut self.state, departs) {
+            (State::Left | State::Failed, _) => {}
+            (State::Revoking { then, .. }, Departs::Due { deadline } | Departs::GivingUp { deadline }) => {
+                *then = Then::Leave { deadline };
             }
-            State::Joining if !told => {
-                self.reason = RebalanceReason::Closing;
-                let deadline = self.revocation_deadline(now).min(deadline);
-                self.tell_revoked(&self.owned.clone(), deadline);
-                self.departs = Departs::Told { deadline };
+            (_, _) if self.owned.is_empty() => self.abandon(),
+            (State::Resting { .. }, _) => self.abandon(),
+            (State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. }, _) => return,
+            (State::Joining, Departs::GivingUp { .. }) => return,
+            (State::Joining, Departs::Due { deadline }) => {
+                let deadline = self.tell_closing(deadline, now);
+                self.departs = Some(Departs::GivingUp { deadline });
                 return;
             }
-            State::Outside { .. } | State::Stable { .. } => {
-                self.reason = RebalanceReason::Closing;
-                let deadline = self.revocation_deadline(now).min(deadline);
-                self.revoke(self.owned.clone(), Then::Leave { deadline }, deadline);
+            (State::Outside { .. } | State::Stable { .. }, Departs::Due { deadline }) => {
+                let deadline = self.tell_closing(deadline, now);
+                self.state = State::Revoking { partitions: self.owned.clone(), then: Then::Leave { deadline } };
             }
-            State::Joining | State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => return,
-            State::Resting { .. } => self.abandon(),
+            (State::Outside { .. } | State::Stable { .. }, Departs::GivingUp { deadline }) => {
+                self.state = State::Revoking { partitions: self.owned.clone(), then: Then::Leave { deadline } };
+            }
         }
-        self.departs = Departs::No;
+        self.departs = None;
+    }
+
+    /// Everything goes, until the deadline that comes back.
+    fn tell_closing(&mut self, deadline: Time, now: Time) -> Time {
+        self.reason = RebalanceReason::Closing;
+        let deadline = self.revocation_deadline(now).min(deadline);
+        let partitions = self.owned.iter().cloned().collect();
+        self.ready.push_back(Action::Revoke { partitions, reason: self.reason, deadline });
+        deadline
     }
 
     /// Leaves the group at once: the application is gone.
@@ -320,8 +328,8 @@ impl Membership {
     /// commit was answered; the leases are dead.
     pub(crate) fn on_revoked(&mut self, now: Time) {
         let State::Revoking { partitions, then } = &mut self.state else {
-            if matches!(self.departs, Departs::Told { .. }) {
-                self.owned.clear();
+            if let Some(Departs::GivingUp { .. }) = self.departs {
+                self.abandon();
             }
             return;
         };
@@ -388,13 +396,9 @@ impl Membership {
     }
 
     fn revoke(&mut self, partitions: BTreeSet<TopicPartition>, then: Then, deadline: Time) {
-        self.tell_revoked(&partitions, deadline);
+        let told = partitions.iter().cloned().collect();
+        self.ready.push_back(Action::Revoke { partitions: told, reason: self.reason, deadline });
         self.state = State::Revoking { partitions, then };
-    }
-
-    fn tell_revoked(&mut self, partitions: &BTreeSet<TopicPartition>, deadline: Time) {
-        let partitions = partitions.iter().cloned().collect();
-        self.ready.push_back(Action::Revoke { partitions, reason: self.reason, deadline });
     }
 
     /// The generation is gone, and everything owned is lost.

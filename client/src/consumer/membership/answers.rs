@@ -10,7 +10,7 @@ use milena_protocol::messages::sync_group::{SyncGroupRequestAssignment, SyncGrou
 use tracing::warn;
 
 use super::protocols::{Assigned, read_assignment};
-use super::{Action, Departs, Identity, Leading, Membership, PROTOCOL_TYPE, Role, State, Then};
+use super::{Action, Identity, Leading, Membership, PROTOCOL_TYPE, Role, State, Then};
 use crate::clock::Time;
 use crate::consumer::assignor::{Division, Topics};
 use crate::consumer::rebalance::RebalanceReason;
@@ -188,7 +188,7 @@ impl Membership {
                 self.last.generation = Some(self.generation);
                 self.last.user_data = user_data;
                 self.state = State::Stable { role };
-                if self.departs == Departs::No {
+                if self.departs.is_none() {
                     self.take_over(partitions.into_iter().collect(), now);
                 }
             }

@@ -50,7 +50,7 @@ impl Membership {
         let counts = match self.state {
             State::Outside { .. } | State::Stable { .. } | State::Revoking { then: Then::Rejoin, .. } => true,
             State::Joining | State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => {
-                !self.owned.is_empty() && !matches!(self.departs, Departs::Told { .. })
+                !self.owned.is_empty() && !matches!(self.departs, Some(Departs::GivingUp { .. }))
             }
             State::Revoking { then: Then::Leave { .. }, .. } | State::Resting { .. } | State::Left | State::Failed => {
                 false

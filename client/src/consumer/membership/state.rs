@@ -71,17 +71,15 @@ pub(super) struct Leading {
     pub(super) divided: Option<Topics>,
 }
 
-/// Whether the application closes the consumer, which has until the deadline, and what is done about it in the states in which the
-/// member cannot go yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far a member that is being closed has come.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Departs {
-    No,
-    /// As soon as it can.
     Due {
         deadline: Time,
     },
-    /// What it owns is on its way out already, beside a JoinGroup that waits.
-    Told {
+    /// What it owns is being given up while its JoinGroup waits. If all have joined before the last commit comes, the coordinator
+    /// takes that in the next generation only, once it is divided; so the member goes on until either is done.
+    GivingUp {
         deadline: Time,
     },
 }
