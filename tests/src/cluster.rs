@@ -87,11 +87,12 @@ impl TestCluster {
         Self::shared_with(Settings::default()).await
     }
 
-    /// Like [`shared`](Self::shared), for tests that all want the same settings of a real Kafka.
+    /// Like [`shared`](Self::shared), for tests that all want the same settings of a real Kafka. The mock cluster heeds
+    /// `broker.session.timeout.ms` among them.
     pub async fn shared_with(settings: Settings) -> Self {
         static SHARED: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
         let kind = match choice() {
-            Choice::Mock => Kind::Mock(mock(1).await),
+            Choice::Mock => Kind::Mock(mock(&settings).await),
             choice @ (Choice::Real | Choice::Testcontainers) => {
                 let start = async || Kafka::start(choice, settings).await.map(Arc::new).map_err(|e| e.to_string());
                 match SHARED.get_or_init(start).await {
@@ -112,7 +113,7 @@ impl TestCluster {
     pub async fn own() -> Self {
         static OWN: OnceCell<Result<Arc<Kafka>, String>> = OnceCell::const_new();
         let choice = match choice() {
-            Choice::Mock => return Self::of(Kind::Mock(mock(1).await), None),
+            Choice::Mock => return Self::of(Kind::Mock(mock(&Settings::default()).await), None),
             choice @ (Choice::Real | Choice::Testcontainers) => choice,
         };
         let turn = TURN.acquire().await.expect("nobody closes it");
@@ -156,14 +157,16 @@ fn choice() -> Choice {
 }
 
 /// With the settings that a real cluster of the tests has, too.
-async fn mock(min_insync: usize) -> MockCluster {
+async fn mock(settings: &Settings) -> MockCluster {
     let often = Duration::from_millis(250);
+    let session = settings.properties.iter().find(|(name, _)| name == "broker.session.timeout.ms");
+    let session_ms = session.map_or(1_500, |(_, value)| value.parse().expect("milliseconds"));
     let started = MockCluster::builder()
         .brokers(3)
-        .min_insync(min_insync)
+        .min_insync(1)
         .racks(["r1", "r2", "r3"])
         .rack_aware_reads(true)
-        .broker_session_timeout(Duration::from_millis(1_500))
+        .broker_session_timeout(Duration::from_millis(session_ms))
         .group_min_session_timeout(Duration::from_millis(500))
         .group_max_size(10)
         .log_retention_check_interval(often)

@@ -45,6 +45,9 @@ pub use transactions::{Coordinated, RawProducer};
 use crate::cluster::{TestCluster, is_older_than};
 use crate::eventually::eventually;
 
+/// Where the checksum of a batch begins.
+const CHECKSUM: usize = 17;
+
 /// How long an answer may take. It ends a test that hangs, it measures nothing.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -145,6 +148,21 @@ impl RawConnection {
         assert_eq!(correlation, sent.correlation, "answers come in the order of the requests");
         let answer = decode_response::<R>(sent.version, frame);
         Ok(answer.unwrap_or_else(|error| panic!("the answer to {} version {}: {error}", R::KEY, sent.version)))
+    }
+
+    /// Waits until the leader of a topic's first partition knows itself that fewer replicas than `min.insync.replicas` are in sync,
+    /// which it may do a while after all brokers tell it. A batch with a wrong checksum is written in no case.
+    pub async fn until_it_lacks_replicas(&mut self, topic: &str) {
+        let mut batch = RawBatch::of(["never"]).encode().to_vec();
+        batch[CHECKSUM] ^= 1;
+        let request = produce(topic, 0, Bytes::from(batch));
+        eventually(&format!("the leader of {topic} to lack replicas"), async || {
+            let code = self.ask(9, &request).await.code();
+            let refused = [ErrorCode::CORRUPT_MESSAGE, ErrorCode::NOT_ENOUGH_REPLICAS];
+            assert!(refused.contains(&code), "{topic}: {code}");
+            (code == ErrorCode::NOT_ENOUGH_REPLICAS).then_some(())
+        })
+        .await;
     }
 
     /// Sends bytes as they are: a frame is a length of four bytes, a header, a body. A connection that the broker has closed

@@ -218,7 +218,8 @@ async fn read_frame(stream: &mut Box<dyn Stream>) -> io::Result<Bytes> {
     Ok(frame.into())
 }
 
-/// Sends a frame, and a request after it: by the answer to that, the frame is done with. The connection, if it is still there.
+/// Sends a frame, and a request after it: by the answer to that, or the end of the connection, the frame is done with. The
+/// connection, if it is still there.
 async fn exchange(
     mut stream: Box<dyn Stream>,
     frame: Frame,
@@ -234,12 +235,17 @@ async fn exchange(
     }
     stream.write_all(frame.bytes()).await.ok()?;
     stream.write_all(&probe(!correlation)).await.ok()?;
+    if !generator.is_patient && matches!(frame, Frame::Whole(_)) {
+        // It may have become a request that waits for days: that its client goes is what ends it.
+        stream.shutdown().await.ok()?;
+    }
     loop {
         let answer = read_frame(&mut stream).await.ok()?;
         let answers = correlation_id(&answer).expect("a correlation id");
         // No damaged frame looks like it.
         if answers == !correlation {
-            return Some(stream);
+            let is_open = generator.is_patient || !matches!(frame, Frame::Whole(_));
+            return is_open.then_some(stream);
         }
         if let Frame::Request(_, answered, asked) = &frame {
             assert_eq!(answers, correlation, "an answer to something else");

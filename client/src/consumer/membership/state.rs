@@ -70,6 +70,19 @@ pub(super) struct Leading {
     pub(super) divided: Option<Topics>,
 }
 
+/// How far a member that is being closed has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Departs {
+    Due {
+        deadline: Time,
+    },
+    /// What it owns is being given up while its JoinGroup waits. If all have joined before the last commit comes, the coordinator
+    /// takes that in the next generation only, once it is divided; so the member goes on until either is done.
+    GivingUp {
+        deadline: Time,
+    },
+}
+
 /// What follows a revocation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Then {

@@ -247,6 +247,24 @@ fn closing_gives_everything_up_with_a_commit_wherever_that_can_be_had() {
     rig.leave_request();
     assert!(rig.member.is_over());
 
+    // All may have joined before the commit comes.
+    let mut rig = member();
+    rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.join_request();
+    rig.member.close(Departure::Usual, rig.now + 2000 * MS);
+    rig.revoke();
+    let identity = rig.member.identity().unwrap();
+    rig.member.on_commit_error(&identity, ErrorCode::ILLEGAL_GENERATION, rig.now);
+    rig.nothing();
+    rig.joined(6, "you");
+    rig.sync_request();
+    rig.synced("t", &[1, 2]);
+    rig.nothing();
+    assert_eq!(rig.generation(), Some(6), "for the next try");
+    rig.member.on_revoked(rig.now);
+    rig.leave_request();
+    assert!(rig.member.is_over());
+
     // Then it takes none until the leader has divided the partitions.
     let mut rig = member();
     rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
