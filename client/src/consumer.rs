@@ -438,7 +438,7 @@ impl Consumer {
             let closed = state.member.closed.take();
             closed.unwrap_or_else(|| Err(state.why_it_ended()))
         };
-        let stored = tokio::select! {
+        tokio::select! {
             biased;
             stored = done => stored,
             () = shared.cluster.net().sleep_until(Some(deadline)) => {
@@ -447,15 +447,18 @@ impl Consumer {
                 let closed = shared.lock().member.closed.take();
                 closed.unwrap_or_else(|| Err(Error::new(ErrorKind::TimedOut, text)))
             }
-        };
-        shared.close();
-        stored
+        }
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.control.shared().abandon();
+        let shared = self.control.shared();
+        let closing = shared.lock().member.closing;
+        match closing {
+            Some(_) => shared.close(),
+            None => shared.abandon(),
+        }
     }
 }
 

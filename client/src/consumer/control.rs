@@ -163,7 +163,9 @@ impl ConsumerControl {
         self.change(|shared| shared.lock().assignment.skip(bad_batch))
     }
 
-    /// Hands out nothing of these partitions, and fetches nothing of them, until they are resumed. What was fetched waits.
+    /// Hands out nothing of these partitions, and fetches nothing of them, until they are resumed. What was fetched waits. A group
+    /// that takes a partition away ends the pause: if it comes back, also in the same rebalance, it is read again. Pause it in
+    /// [`RebalanceListener::assigned`](crate::RebalanceListener::assigned) then.
     ///
     /// # Errors
     /// `PartitionLost` if one is not assigned, those before it are paused then; `Closed`.

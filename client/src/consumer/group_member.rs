@@ -169,6 +169,11 @@ impl GroupMember {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
         }
+        state.member.waits_for_read = self.resting;
+        if self.resting && state.assignment.reads != self.seen.0 {
+            // It began during this turn.
+            self.shared.driver.notify_one();
+        }
         moved
     }
 
@@ -186,8 +191,9 @@ impl GroupMember {
     pub(super) async fn next_event(&mut self) -> Event {
         tokio::select! {
             biased;
-            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
+            // First: it may have no time left, and is called all the same.
             error = self.listening.returned() => Event::Listened(error),
+            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
         }
     }
 
@@ -216,6 +222,10 @@ impl GroupMember {
     /// The consumer is gone, or closed in a hurry: leaves the group, if it answers soon.
     pub(super) async fn abandon(mut self) {
         let now = self.shared.now();
+        if let Some(closing) = self.shared.lock().member.closing {
+            // There may have been no turn since.
+            self.membership.close(closing.departure, closing.deadline);
+        }
         self.membership.abandon();
         while let Some(action) = self.membership.next_action(now) {
             if let Action::Leave { .. } = &action {
@@ -252,7 +262,6 @@ impl GroupMember {
                 self.progress = now;
             }
             self.progress = self.progress.max(state.member.read_waited_until);
-            state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
             let member = &mut state.member;
