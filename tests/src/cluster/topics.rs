@@ -281,8 +281,17 @@ impl TestCluster {
         let others = replicas.iter().filter(|id| **id != next);
         body.extend([next].iter().chain(others).flat_map(|id| id.to_be_bytes()));
         body.extend([0; 3]); // tags: of the partition, of the topic, of the request
-        let code =
-            self.ask_any(async |address| ask_by_hand(address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await).await;
+        // Brokers pass it on to the controller, which may stand still: another one is elected then.
+        let what = format!("the controller to alter the replicas of {topic}-{partition}");
+        let code = eventually(&what, async || {
+            for address in self.speaking() {
+                if let Ok(code) = ask_by_hand(&address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await {
+                    return Some(code);
+                }
+            }
+            None
+        })
+        .await;
         assert_eq!(code, 0, "alter the replicas of {topic}-{partition}");
     }
 
