@@ -49,14 +49,15 @@ pub fn workspace() -> PathBuf {
 }
 
 impl Packages {
-    /// Asks Cargo, with the default features of every crate of the workspace and without touching `Cargo.lock`.
+    /// Asks Cargo, with the default features of every crate of the workspace and the client's optional ones, without touching
+    /// `Cargo.lock`.
     ///
     /// # Errors
     /// Cargo failed (an outdated lock file, for instance), or its answer has another shape.
     pub fn of_the_workspace() -> Result<Self, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
-            .args(["metadata", "--format-version", "1", "--locked"])
+            .args(["metadata", "--format-version", "1", "--locked", "--features", "milena/metrics"])
             .current_dir(workspace())
             .output()
             .map_err(|error| format!("start cargo metadata: {error}"))?;

@@ -41,7 +41,7 @@ use self::coordinator_search::CoordinatorSearch;
 use self::heartbeats::Heartbeats;
 pub(crate) use self::progress::Application;
 use self::protocols::LastAssignment;
-use self::state::{Leading, Role, State, Then};
+use self::state::{Departs, Leading, Role, State, Then};
 
 /// The protocol type of consumers.
 const PROTOCOL_TYPE: &str = "consumer";
@@ -110,8 +110,8 @@ pub(crate) struct Membership {
     /// Counts JoinGroups: what answers an older one, or its SyncGroup, is history.
     attempts: u64,
     departure: Departure,
-    /// The application closes the consumer, which has until then.
-    departs: Option<Time>,
+    /// The application closes the consumer.
+    departs: Option<Departs>,
     entropy: Entropy,
     ready: VecDeque<Action>,
 }
@@ -242,6 +242,23 @@ impl Membership {
         })
     }
 
+    /// What the members of the group read, if this one leads it; while SyncGroup waits.
+    pub(crate) fn led_topics(&self) -> BTreeSet<Arc<str>> {
+        match &self.state {
+            State::Syncing { role: Role::Leader(leading), .. } => leading.topics.clone(),
+            State::Syncing { role: Role::Follower, .. }
+            | State::Outside { .. }
+            | State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Stable { .. }
+            | State::Revoking { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => BTreeSet::new(),
+        }
+    }
+
     /// Whether the membership is over, and everything about it has been told.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Left | State::Failed) && self.ready.is_empty()
@@ -272,26 +289,47 @@ impl Membership {
     /// Gives everything up as at a rebalance, at `deadline` at the latest, and leaves the group or stays in it.
     pub(crate) fn close(&mut self, departure: Departure, deadline: Time) {
         self.departure = departure;
-        self.departs = Some(deadline);
+        if self.departs.is_none() {
+            self.departs = Some(Departs::Due { deadline });
+        }
     }
 
     /// Goes, if it is to. Who has partitions and is about to get others lets that come to its end: until then the coordinator
     /// would refuse the last commit.
     fn depart(&mut self, now: Time) {
-        let Some(deadline) = self.departs else { return };
-        match &mut self.state {
-            State::Left | State::Failed => {}
-            State::Revoking { then, .. } => *then = Then::Leave { deadline },
-            _ if self.owned.is_empty() => self.abandon(),
-            State::Outside { .. } | State::Joining | State::Stable { .. } => {
-                self.reason = RebalanceReason::Closing;
-                let deadline = self.revocation_deadline(now).min(deadline);
-                self.revoke(self.owned.clone(), Then::Leave { deadline }, deadline);
+        let Some(departs) = self.departs else { return };
+        match (&mut self.state, departs) {
+            (State::Left | State::Failed, _) => {}
+            (State::Revoking { then, .. }, Departs::Due { deadline } | Departs::GivingUp { deadline }) => {
+                *then = Then::Leave { deadline };
             }
-            State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => return,
-            State::Resting { .. } => self.abandon(),
+            (_, _) if self.owned.is_empty() => self.abandon(),
+            (State::Resting { .. }, _) => self.abandon(),
+            (State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. }, _) => return,
+            (State::Joining, Departs::GivingUp { .. }) => return,
+            (State::Joining, Departs::Due { deadline }) => {
+                let deadline = self.tell_closing(deadline, now);
+                self.departs = Some(Departs::GivingUp { deadline });
+                return;
+            }
+            (State::Outside { .. } | State::Stable { .. }, Departs::Due { deadline }) => {
+                let deadline = self.tell_closing(deadline, now);
+                self.state = State::Revoking { partitions: self.owned.clone(), then: Then::Leave { deadline } };
+            }
+            (State::Outside { .. } | State::Stable { .. }, Departs::GivingUp { deadline }) => {
+                self.state = State::Revoking { partitions: self.owned.clone(), then: Then::Leave { deadline } };
+            }
         }
         self.departs = None;
+    }
+
+    /// Everything goes, until the deadline that comes back.
+    fn tell_closing(&mut self, deadline: Time, now: Time) -> Time {
+        self.reason = RebalanceReason::Closing;
+        let deadline = self.revocation_deadline(now).min(deadline);
+        let partitions = self.owned.iter().cloned().collect();
+        self.ready.push_back(Action::Revoke { partitions, reason: self.reason, deadline });
+        deadline
     }
 
     /// Leaves the group at once: the application is gone.
@@ -306,7 +344,12 @@ impl Membership {
     /// The answer to [`Action::Revoke`]: the listener returned, held records were released or the deadline passed, the last
     /// commit was answered; the leases are dead.
     pub(crate) fn on_revoked(&mut self, now: Time) {
-        let State::Revoking { partitions, then } = &mut self.state else { return };
+        let State::Revoking { partitions, then } = &mut self.state else {
+            if let Some(Departs::GivingUp { .. }) = self.departs {
+                self.abandon();
+            }
+            return;
+        };
         let (given_up, then) = (std::mem::take(partitions), *then);
         self.owned = self.owned.difference(&given_up).cloned().collect();
         match then {
@@ -356,8 +399,17 @@ impl Membership {
 
     /// Until then what is to go must be given up, so that a commit and JoinGroup come in time.
     fn revocation_deadline(&self, learned: Time) -> Time {
-        let reserve = LEAST_RESERVE.max(2 * self.settings.heartbeat_interval);
-        learned + self.settings.rebalance_timeout.saturating_sub(reserve)
+        learned + self.settings.rebalance_timeout.saturating_sub(self.reserve())
+    }
+
+    fn reserve(&self) -> Duration {
+        LEAST_RESERVE.max(2 * self.settings.heartbeat_interval)
+    }
+
+    /// How long a last commit may take from the deadline of a revocation on. The member may have learned of the rebalance a
+    /// heartbeat late; of what is left of the reserve as much is for JoinGroup.
+    pub(crate) fn last_commit(&self) -> Duration {
+        (self.reserve() - self.settings.heartbeat_interval) / 2
     }
 
     fn revoke(&mut self, partitions: BTreeSet<TopicPartition>, then: Then, deadline: Time) {

@@ -29,7 +29,8 @@ use crate::topic_partition::TopicPartition;
 /// all the way round; what it has and is not assigned any more it gives up after SyncGroup, and joins once more (KIP-429).
 ///
 /// Heartbeats go out wherever there is a generation, also beside a JoinGroup or a SyncGroup that waits: it may wait at a
-/// coordinator that is dead. A session without an answer to any is over.
+/// coordinator that is dead. Only in `Outside` there are none: a pause before the next JoinGroup is shorter. A session without an
+/// answer to any is over.
 #[derive(Debug)]
 pub(super) enum State {
     /// Not in a generation; joins from `due` on.
@@ -68,6 +69,19 @@ pub(super) struct Leading {
     pub(super) uses_racks: bool,
     /// As they were when they were divided.
     pub(super) divided: Option<Topics>,
+}
+
+/// How far a member that is being closed has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Departs {
+    Due {
+        deadline: Time,
+    },
+    /// What it owns is being given up while its JoinGroup waits. If all have joined before the last commit comes, the coordinator
+    /// takes that in the next generation only, once it is divided; so the member goes on until either is done.
+    GivingUp {
+        deadline: Time,
+    },
 }
 
 /// What follows a revocation.
