@@ -97,12 +97,13 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         tokio::select! {
             biased;
             () = closing.changed() => {}
-            () = shared.cluster.net().sleep_until(deadline) => {}
+            // Before the deadline: a listener that has no time left is called all the same.
             event = event => {
                 if let Some(member) = &mut member {
                     member.on_event(event, shared.now());
                 }
             }
+            () = shared.cluster.net().sleep_until(deadline) => {}
             Some(reply) = replies.next(), if !replies.is_empty() => {
                 storing &= !matches!(reply, Reply::Stored(_));
                 on_reply(&shared, reply);

@@ -242,6 +242,23 @@ impl Membership {
         })
     }
 
+    /// What the members of the group read, if this one leads it; while SyncGroup waits.
+    pub(crate) fn led_topics(&self) -> BTreeSet<Arc<str>> {
+        match &self.state {
+            State::Syncing { role: Role::Leader(leading), .. } => leading.topics.clone(),
+            State::Syncing { role: Role::Follower, .. }
+            | State::Outside { .. }
+            | State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Stable { .. }
+            | State::Revoking { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => BTreeSet::new(),
+        }
+    }
+
     /// Whether the membership is over, and everything about it has been told.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Left | State::Failed) && self.ready.is_empty()
@@ -382,8 +399,17 @@ impl Membership {
 
     /// Until then what is to go must be given up, so that a commit and JoinGroup come in time.
     fn revocation_deadline(&self, learned: Time) -> Time {
-        let reserve = LEAST_RESERVE.max(2 * self.settings.heartbeat_interval);
-        learned + self.settings.rebalance_timeout.saturating_sub(reserve)
+        learned + self.settings.rebalance_timeout.saturating_sub(self.reserve())
+    }
+
+    fn reserve(&self) -> Duration {
+        LEAST_RESERVE.max(2 * self.settings.heartbeat_interval)
+    }
+
+    /// How long a last commit may take from the deadline of a revocation on. The member may have learned of the rebalance a
+    /// heartbeat late; of what is left of the reserve as much is for JoinGroup.
+    pub(crate) fn last_commit(&self) -> Duration {
+        (self.reserve() - self.settings.heartbeat_interval) / 2
     }
 
     fn revoke(&mut self, partitions: BTreeSet<TopicPartition>, then: Then, deadline: Time) {
