@@ -27,6 +27,7 @@ mod fetch_buffer;
 mod fetch_session;
 mod fetched;
 mod fetcher;
+mod first_sight;
 mod group_choice;
 mod group_member;
 mod hand_out;
@@ -125,7 +126,8 @@ impl ConsumerBuilder {
     }
 
     /// Reads all topics whose whole names fit this pattern, such as `orders-.*`, together with the other members of the group. Which
-    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more.
+    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more; what comes is read from its beginning, also where
+    /// `auto.offset.reset` says `latest`.
     /// Kafka's internal topics fit no pattern unless `exclude.internal.topics` is off. The syntax is that of the crate
     /// [`regex-lite`](https://docs.rs/regex-lite): without look-around and backreferences, so that matching takes no time. Not together
     /// with [`ConsumerBuilder::subscribe`].

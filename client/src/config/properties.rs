@@ -336,8 +336,9 @@ settings! {
         "exclude.internal.topics" => exclude_internal_topics(bool): bool = [true];
 
         /// Where to start on a partition without a committed offset, or when the broker no longer has the position.
-        /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any. A partition that
-        /// appears while a group reads its topic is read from its beginning even with `latest` (KAFKA-20539).
+        /// Kafka's default is `latest`, which skips records that are there; the earliest never loses any. A partition or a
+        /// topic that a group member sees appear under its subscription is read from its beginning even with `latest`
+        /// (KAFKA-20539), unless it goes to a member that joined later.
         "auto.offset.reset" => auto_offset_reset(AutoOffsetReset): AutoOffsetReset = [AutoOffsetReset::Earliest];
 
         /// Whether offsets of records that were handed out and let go of are committed in the background.

@@ -242,6 +242,23 @@ impl Membership {
         })
     }
 
+    /// What the members of the group read, if this one leads it; while SyncGroup waits.
+    pub(crate) fn led_topics(&self) -> BTreeSet<Arc<str>> {
+        match &self.state {
+            State::Syncing { role: Role::Leader(leading), .. } => leading.topics.clone(),
+            State::Syncing { role: Role::Follower, .. }
+            | State::Outside { .. }
+            | State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Stable { .. }
+            | State::Revoking { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => BTreeSet::new(),
+        }
+    }
+
     /// Whether the membership is over, and everything about it has been told.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Left | State::Failed) && self.ready.is_empty()
