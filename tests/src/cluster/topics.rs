@@ -289,8 +289,17 @@ impl TestCluster {
         let others = replicas.iter().filter(|id| **id != next);
         body.extend([next].iter().chain(others).flat_map(|id| id.to_be_bytes()));
         body.extend([0; 3]); // tags: of the partition, of the topic, of the request
-        let code =
-            self.ask_any(async |address| ask_by_hand(address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await).await;
+        // Brokers pass it on to the controller, which may stand still: another one is elected then.
+        let what = format!("the controller to alter the replicas of {topic}-{partition}");
+        let code = eventually(&what, async || {
+            for address in self.speaking() {
+                if let Ok(code) = ask_by_hand(&address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await {
+                    return Some(code);
+                }
+            }
+            None
+        })
+        .await;
         assert_eq!(code, 0, "alter the replicas of {topic}-{partition}");
     }
 
@@ -381,10 +390,15 @@ impl TestCluster {
         request: &R,
         code: impl Fn(&R::Response) -> ErrorCode,
     ) -> R::Response {
-        self.ask_any(async |address| {
-            let answer = ask(address, version, request).await?;
-            let refused = code(&answer) == ErrorCode::NOT_CONTROLLER;
-            if refused { Err(io::Error::other("it is not the controller")) } else { Ok(answer) }
+        // One that was the controller before it stood still may believe so for a while: it never answers.
+        eventually(&format!("the controller to answer {}", R::KEY), async || {
+            for address in self.speaking() {
+                let answer = ask(&address, version, request).await.ok();
+                if let Some(answer) = answer.filter(|answer| code(answer) != ErrorCode::NOT_CONTROLLER) {
+                    return Some(answer);
+                }
+            }
+            None
         })
         .await
     }
