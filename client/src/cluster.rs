@@ -28,7 +28,7 @@ mod refreshing;
 
 use coordinators::Coordinators;
 use metadata::{ClusterView, Listed, TopicView};
-use metadata_refresh::MetadataRefresh;
+use metadata_refresh::{Keep, MetadataRefresh};
 
 /// How long a topic that no broker knows is looked for, however patient the caller is: a wrong name should not take a minute to
 /// show.
@@ -151,17 +151,18 @@ impl Cluster {
 
     /// Looks for this topic, and keeps it in view if there is one.
     pub(crate) fn add_topic(&self, topic: &Arc<str>) {
-        self.want_topic(topic, UNKNOWN_TOPIC, false);
+        self.want_topic(topic, UNKNOWN_TOPIC, None);
     }
 
-    /// Keeps this topic in view, also if it is still to be created.
-    pub(crate) fn keep_topic(&self, topic: &Arc<str>) {
-        self.want_topic(topic, UNKNOWN_TOPIC, true);
+    /// Keeps this topic in view, also if it is still to be created, until what is returned is dropped.
+    pub(crate) fn keep_topic(&self, topic: &Arc<str>, keep: Keep) -> KeptTopic {
+        self.want_topic(topic, UNKNOWN_TOPIC, Some(keep));
+        KeptTopic { cluster: self.clone(), topic: topic.clone(), keep }
     }
 
-    fn want_topic(&self, topic: &Arc<str>, within: Duration, kept: bool) {
+    fn want_topic(&self, topic: &Arc<str>, within: Duration, keep: Option<Keep>) {
         let now = self.0.net.now();
-        if lock(&self.0.refresh).add_topic(topic, now, now.saturating_add(within), kept) {
+        if lock(&self.0.refresh).add_topic(topic, now, now.saturating_add(within), keep) {
             self.0.wake.notify_one();
         }
     }
@@ -182,7 +183,7 @@ impl Cluster {
     pub(crate) async fn topic(&self, name: &Arc<str>, within: Duration) -> Result<Arc<TopicView>> {
         let mut changes = self.changes();
         check_topic_name(name)?;
-        self.want_topic(name, within, false);
+        self.want_topic(name, within, None);
         let deadline = self.0.net.now().saturating_add(within);
         loop {
             changes.look();
@@ -383,6 +384,22 @@ impl Cluster {
         self.0.view.store(view.clone());
         self.0.changed.set(view.version);
         Some(view)
+    }
+}
+
+/// A topic that somebody keeps in view.
+pub(crate) struct KeptTopic {
+    cluster: Cluster,
+    topic: Arc<str>,
+    pub(crate) keep: Keep,
+}
+
+impl Drop for KeptTopic {
+    fn drop(&mut self) {
+        let unwanted = lock(&self.cluster.0.refresh).release_topic(&self.topic, self.keep);
+        if unwanted {
+            self.cluster.forget_topic(&self.topic);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod fetch_buffer;
 mod fetch_session;
 mod fetched;
 mod fetcher;
+mod first_sight;
 mod group_choice;
 mod group_member;
 mod hand_out;
@@ -125,7 +126,8 @@ impl ConsumerBuilder {
     }
 
     /// Reads all topics whose whole names fit this pattern, such as `orders-.*`, together with the other members of the group. Which
-    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more.
+    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more; what comes is read from its beginning, also where
+    /// `auto.offset.reset` says `latest`.
     /// Kafka's internal topics fit no pattern unless `exclude.internal.topics` is off. The syntax is that of the crate
     /// [`regex-lite`](https://docs.rs/regex-lite): without look-around and backreferences, so that matching takes no time. Not together
     /// with [`ConsumerBuilder::subscribe`].
@@ -436,7 +438,7 @@ impl Consumer {
             let closed = state.member.closed.take();
             closed.unwrap_or_else(|| Err(state.why_it_ended()))
         };
-        let stored = tokio::select! {
+        tokio::select! {
             biased;
             stored = done => stored,
             () = shared.cluster.net().sleep_until(Some(deadline)) => {
@@ -445,15 +447,18 @@ impl Consumer {
                 let closed = shared.lock().member.closed.take();
                 closed.unwrap_or_else(|| Err(Error::new(ErrorKind::TimedOut, text)))
             }
-        };
-        shared.close();
-        stored
+        }
     }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.control.shared().abandon();
+        let shared = self.control.shared();
+        let closing = shared.lock().member.closing;
+        match closing {
+            Some(_) => shared.close(),
+            None => shared.abandon(),
+        }
     }
 }
 

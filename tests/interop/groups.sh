@@ -11,45 +11,14 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 programs=tests/interop/groups
-fetched=${CARGO_TARGET_DIR:-target}/interop
-scratch=$(mktemp -d)
 run=$(date +%s)
-broker=
-kafka=
-declare -A pids=() kinds=()
-finish() {
-    local status=$?
-    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    if [ -n "$broker" ]; then
-        kill -INT "$broker" 2>/dev/null || true
-        wait "$broker" || { echo "the mock broker ended with status $?" >&2; status=1; }
-    fi
-    if [ -n "$kafka" ]; then
-        exec 4>&- # it ends with its input
-        wait "$kafka" || { echo "Kafka ended with status $?" >&2; status=1; }
-    fi
-    rm -rf "$scratch"
-    exit "$status"
-}
-trap finish EXIT
+declare -A kinds=()
+. tests/interop/clusters.sh
 
 fail() {
     echo "$client: $1" >&2
     for log in "$scratch/$client".*.log; do echo "--- $log" && tail -n 15 "$log"; done >&2
     exit 1
-}
-
-# Fetches what a fresh machine lacks.
-python() {
-    if [ ! -x "$fetched/python/bin/python" ] || [ ! -e "$fetched/python/ready" ]; then
-        python3 -m venv "$fetched/python" >&2
-        "$fetched/python/bin/pip" install -q --disable-pip-version-check 'confluent-kafka==2.16.1' 'kafka-python==3.0.12' >&2
-        touch "$fetched/python/ready"
-    fi
-}
-java_libraries() {
-    ls "$fetched"/java/kafka-clients-*.jar >/dev/null 2>&1 || mvn -q -B -f protocol/tests/golden/java/pom.xml \
-        dependency:copy-dependencies -DoutputDirectory="$(realpath -m "$fetched")/java" >&2
 }
 
 # A member of each kind, until SIGTERM (ours until SIGINT). They print `assigned PARTITION...` and `record PARTITION OFFSET VALUE`;
@@ -175,35 +144,17 @@ strategies() {
         range roundrobin cooperative-sticky sticky
 }
 
-mock() {
-    cargo build --locked --quiet -p milena-mock-broker
-    exec 3< <(exec "$built/milena-mock-broker" --brokers 3 --port 0)
-    broker=$!
-    while read -r -t 30 line <&3; do
-        case $line in '{"ready":true,'*) sed -n 's/.*"bootstrap":"\([^"]*\)".*/\1/p' <<<"$line" >"$scratch/mock" && break ;; esac
-    done
-    [ -s "$scratch/mock" ] || fail "the mock broker never said that it is ready"
-}
-
-real() {
-    cargo build --locked --quiet -p milena-tests --bin real-kafka
-    mkfifo "$scratch/commands"
-    "$built/real-kafka" <"$scratch/commands" >"$scratch/kafka.log" 2>&1 &
-    kafka=$!
-    exec 4>"$scratch/commands"
-    local deadline=$((SECONDS + 180))
-    until grep -q '^bootstrap: ' "$scratch/kafka.log"; do
-        kill -0 "$kafka" 2>/dev/null && ((SECONDS < deadline)) || { cat "$scratch/kafka.log" >&2; fail "Kafka did not start"; }
-        sleep 0.2
-    done
-    sed -n 's/^bootstrap: //p' "$scratch/kafka.log" >"$scratch/real"
-}
-
 # The cluster for what comes: the given one, or one of this kind.
 use() {
-    [ -z "$given" ] || { bootstrap=$given && return; }
-    [ -s "$scratch/$1" ] || "$1"
-    bootstrap=$(<"$scratch/$1")
+    if [ -n "$given" ]; then
+        bootstrap=$given
+    elif [ "$1" = mock ]; then
+        [ -n "$mock" ] || start_mock
+        bootstrap=$mock
+    else
+        [ -n "$real" ] || { start_kafka && await_kafka; }
+        bootstrap=$real
+    fi
 }
 
 given=
@@ -213,7 +164,6 @@ if [ "${1:-}" = --bootstrap ]; then
 fi
 (($#)) || set -- milena kcat confluent kafka-python java mixed strategies
 client=setup
-built=${CARGO_TARGET_DIR:-target}/debug
 python
 java_libraries
 cargo build --locked --quiet -p milena-examples --example console_consumer

@@ -4,18 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-scratch=$(mktemp -d)
-broker=
-finish() {
-    local status=$?
-    if [ -n "$broker" ]; then
-        kill -INT "$broker" 2>/dev/null || true
-        wait "$broker" || { echo "the mock broker ended with status $?" >&2; status=1; }
-    fi
-    rm -rf "$scratch"
-    exit "$status"
-}
-trap finish EXIT
+. tests/interop/clusters.sh
 
 fail() {
     echo "kcat: $1" >&2
@@ -31,14 +20,8 @@ same() {
 
 bootstrap=${1:-}
 if [ -z "$bootstrap" ]; then
-    cargo build --locked --quiet -p milena-mock-broker
-    exec 3< <(exec "${CARGO_TARGET_DIR:-target}/debug/milena-mock-broker" --brokers 3 --port 0 \
-        --topic orders:6:3 --topic plain:6:3 --topic keyed:6:3)
-    broker=$!
-    while read -r -t 30 line <&3; do
-        case $line in '{"ready":true,'*) bootstrap=$(sed -n 's/.*"bootstrap":"\([^"]*\)".*/\1/p' <<<"$line") && break ;; esac
-    done
-    [ -n "$bootstrap" ] || fail "the mock broker never said that it is ready"
+    start_mock --topic orders:6:3 --topic plain:6:3 --topic keyed:6:3
+    bootstrap=$mock
 fi
 echo "bootstrap: $bootstrap"
 

@@ -36,8 +36,26 @@ pub(crate) struct MetadataRefresh {
 struct Interest {
     /// Somebody waits for the topic until then.
     awaited_until: Time,
-    /// It is to be asked for although nobody knows it.
-    kept: bool,
+    /// Somebody asked for it and did not say until when.
+    is_added: bool,
+    /// By so many it is to be asked for although nobody knows it: those who named it, and those who only watch it.
+    named: usize,
+    watched: usize,
+}
+
+/// Why a topic is kept in view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Somebody named it: it may be created.
+    Named,
+    /// It was there, or is others' to create.
+    Watched,
+}
+
+impl Interest {
+    fn is_kept(&self) -> bool {
+        self.named > 0 || self.watched > 0
+    }
 }
 
 /// What an answer left open.
@@ -77,12 +95,18 @@ impl MetadataRefresh {
         }
     }
 
-    /// Asks for this topic from now on; until `awaited_until` eagerly. `kept`: also if it turns out not to be there. Whether it is
-    /// time to ask.
-    pub(crate) fn add_topic(&mut self, topic: &Arc<str>, now: Time, awaited_until: Time, kept: bool) -> bool {
+    /// Asks for this topic from now on; until `awaited_until` eagerly. With `keep` also if it turns out not to be there, until it is
+    /// released as often. Whether it is time to ask.
+    pub(crate) fn add_topic(&mut self, topic: &Arc<str>, now: Time, awaited_until: Time, keep: Option<Keep>) -> bool {
         let known = self.topics.get(topic).copied();
-        let kept = kept || known.is_some_and(|known| known.kept);
-        self.topics.insert(topic.clone(), Interest { awaited_until, kept });
+        let unknown = Interest { awaited_until, is_added: false, named: 0, watched: 0 };
+        let mut interest = Interest { awaited_until, ..known.unwrap_or(unknown) };
+        match keep {
+            None => interest.is_added = true,
+            Some(Keep::Named) => interest.named += 1,
+            Some(Keep::Watched) => interest.watched += 1,
+        }
+        self.topics.insert(topic.clone(), interest);
         let was_awaited = known.is_some_and(|known| known.awaited_until >= now);
         if known.is_none() {
             match &mut self.state {
@@ -95,9 +119,26 @@ impl MetadataRefresh {
         !was_awaited
     }
 
+    /// Whoever kept the topic does not any more. Whether it need not be asked for now.
+    pub(crate) fn release_topic(&mut self, topic: &str, keep: Keep) -> bool {
+        let Some(interest) = self.topics.get_mut(topic) else { return false };
+        let count = match keep {
+            Keep::Named => &mut interest.named,
+            Keep::Watched => &mut interest.watched,
+        };
+        *count = count.saturating_sub(1);
+        let unwanted = !interest.is_added && !interest.is_kept();
+        unwanted && self.topics.remove(topic).is_some()
+    }
+
+    /// Whether a broker may create the topic if it is not there.
+    pub(crate) fn may_be_created(&self, topic: &str) -> bool {
+        self.topics.get(topic).is_some_and(|interest| interest.is_added || interest.named > 0)
+    }
+
     /// The topic is not there. Whether it need not be asked for any more.
     pub(crate) fn forget_absent(&mut self, topic: &str, now: Time) -> bool {
-        let unwanted = |interest: &Interest| !interest.kept && interest.awaited_until < now;
+        let unwanted = |interest: &Interest| !interest.is_kept() && interest.awaited_until < now;
         self.topics.get(topic).is_some_and(unwanted) && self.topics.remove(topic).is_some()
     }
 
@@ -192,12 +233,12 @@ mod tests {
     #[test]
     fn a_topic_that_was_deleted_is_asked_for_again() {
         let mut refresh = machine();
-        refresh.add_topic(&"a".into(), Time::ZERO, 10_000 * MS, false);
+        refresh.add_topic(&"a".into(), Time::ZERO, 10_000 * MS, None);
         refresh.next_action(Time::ZERO);
         refresh.on_answer(5 * MS, Open::Nothing);
-        assert!(!refresh.add_topic(&"a".into(), 6 * MS, 10_006 * MS, false), "it is known");
+        assert!(!refresh.add_topic(&"a".into(), 6 * MS, 10_006 * MS, None), "it is known");
         refresh.on_deleted("a");
-        assert!(refresh.add_topic(&"a".into(), 7 * MS, 10_007 * MS, false));
+        assert!(refresh.add_topic(&"a".into(), 7 * MS, 10_007 * MS, None));
         assert!(refresh.next_deadline().unwrap() < 2000 * MS);
     }
 
@@ -234,7 +275,7 @@ mod tests {
     fn a_new_topic_is_asked_for_at_once_even_while_asking() {
         let mut refresh = machine();
         refresh.next_action(Time::ZERO);
-        assert!(refresh.add_topic(&"orders".into(), MS, 10_000 * MS, false));
+        assert!(refresh.add_topic(&"orders".into(), MS, 10_000 * MS, None));
         refresh.on_answer(2 * MS, Open::Nothing);
 
         assert!(refresh.next_deadline().unwrap() < 200 * MS);
@@ -258,7 +299,7 @@ mod tests {
     fn a_topic_that_is_not_there_is_looked_for_as_long_as_somebody_waits_and_then_rarely() {
         let mut refresh = machine();
         let orders: Arc<str> = "orders".into();
-        refresh.add_topic(&orders, Time::ZERO, 10_000 * MS, true);
+        refresh.add_topic(&orders, Time::ZERO, 10_000 * MS, Some(Keep::Watched));
         let (mut now, mut early, mut late) = (Time::ZERO, 0, 0);
         while now < 610_000 * MS {
             if refresh.next_action(now).is_some() {
@@ -274,9 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_is_asked_for_until_everybody_who_keeps_it_has_released_it() {
+        let mut refresh = machine();
+        let orders: Arc<str> = "orders".into();
+        let add = |refresh: &mut MetadataRefresh, keep| refresh.add_topic(&orders, Time::ZERO, MS, keep);
+        add(&mut refresh, Some(Keep::Named));
+        add(&mut refresh, Some(Keep::Watched));
+        assert!(refresh.may_be_created("orders") && !refresh.forget_absent("orders", 2 * MS));
+        assert!(!refresh.release_topic("orders", Keep::Named));
+        assert!(!refresh.may_be_created("orders") && !refresh.forget_absent("orders", 2 * MS));
+        assert!(refresh.release_topic("orders", Keep::Watched));
+        assert_eq!(refresh.next_action(Time::ZERO), Some(vec![]));
+
+        add(&mut refresh, Some(Keep::Watched));
+        add(&mut refresh, None);
+        assert!(!refresh.release_topic("orders", Keep::Watched), "a producer does not say when it is done with it");
+        assert!(refresh.may_be_created("orders"));
+    }
+
+    #[test]
     fn a_topic_that_is_not_there_and_nobody_keeps_is_forgotten() {
         let mut refresh = machine();
-        refresh.add_topic(&"typo".into(), Time::ZERO, 10_000 * MS, false);
+        refresh.add_topic(&"typo".into(), Time::ZERO, 10_000 * MS, None);
 
         assert!(!refresh.forget_absent("typo", 9_000 * MS));
         assert!(refresh.forget_absent("typo", 10_001 * MS));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::metadata::MetadataResponse;
@@ -99,13 +100,27 @@ impl Cluster {
         let bootstrap = (0..self.0.settings.bootstrap.len()).map(Peer::Bootstrap);
         let patience = self.0.net.limits.request_timeout.min(PATIENCE);
         for peer in known.chain(bootstrap) {
-            match self.metadata_from(peer, Some(topics.clone()), patience, true).await {
+            match self.metadata_of(peer, &topics, patience).await {
                 Ok(response) => return self.take_over(&response, topics),
                 Err(error) => debug!(?peer, %error, "no metadata"),
             }
         }
         warn!("no broker answers; trying again");
         lock(&self.0.refresh).on_failure(self.0.net.now());
+    }
+
+    /// What this broker says of these topics. Those that nobody named must not come back to life because they are asked for.
+    async fn metadata_of(&self, peer: Peer, topics: &[Arc<str>], patience: Duration) -> Result<MetadataResponse> {
+        let creates = self.0.settings.allow_auto_create_topics;
+        let (named, watched): (Vec<_>, Vec<_>) = {
+            let refresh = lock(&self.0.refresh);
+            topics.iter().cloned().partition(|topic| !creates || refresh.may_be_created(topic))
+        };
+        let mut answer = self.metadata_from(peer, Some(named), patience, true).await?;
+        if !watched.is_empty() {
+            answer.topics.extend(self.metadata_from(peer, Some(watched), patience, false).await?.topics);
+        }
+        Ok(answer)
     }
 }
 

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use crate::clock::Time;
 use crate::error::{Error, ErrorKind, Result};
 
-/// So many commits at most wait for their turn.
+/// So many commits that the application asked for wait for their turn at most. Of the consumer's own there are few.
 const MOST_WAITING: usize = 1000;
 
 /// What to commit.
@@ -67,7 +67,7 @@ impl Shared {
         let asked = self.now();
         let (number, begin) = {
             let mut queue = self.commits.lock();
-            if queue.jobs.len() >= MOST_WAITING {
+            if asked_for && queue.jobs.len() >= MOST_WAITING {
                 let text =
                     format!("{MOST_WAITING} commits of group \"{group}\" wait already: wait until some are done");
                 return Err(Error::new(ErrorKind::Usage, text).with_retriable(true));

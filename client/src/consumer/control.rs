@@ -42,7 +42,7 @@ impl ConsumerControl {
 
     /// Stores in the group that everything up to and including this is done: a record, a batch, a view, or [`Offsets`]. Returns
     /// when the group has it. Overlapping commits are stored in the order in which they were first polled; one that says less than
-    /// an earlier one changes nothing, unless it is made of [`Offsets::at`].
+    /// an earlier one changes nothing, unless it is made of [`Offsets::at`] or the partition was moved elsewhere since.
     ///
     /// # Errors
     /// `Usage` if an earlier record of the partition is still held (the error names its offset), if more is claimed than was
@@ -163,7 +163,9 @@ impl ConsumerControl {
         self.change(|shared| shared.lock().assignment.skip(bad_batch))
     }
 
-    /// Hands out nothing of these partitions, and fetches nothing of them, until they are resumed. What was fetched waits.
+    /// Hands out nothing of these partitions, and fetches nothing of them, until they are resumed. What was fetched waits. A group
+    /// that takes a partition away ends the pause: if it comes back, also in the same rebalance, it is read again. Pause it in
+    /// [`RebalanceListener::assigned`](crate::RebalanceListener::assigned) then.
     ///
     /// # Errors
     /// `PartitionLost` if one is not assigned, those before it are paused then; `Closed`.

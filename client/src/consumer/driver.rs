@@ -97,12 +97,13 @@ pub(crate) async fn run(shared: Arc<Shared>, mut member: Option<GroupMember>) {
         tokio::select! {
             biased;
             () = closing.changed() => {}
-            () = shared.cluster.net().sleep_until(deadline) => {}
+            // Before the deadline: a listener that has no time left is called all the same.
             event = event => {
                 if let Some(member) = &mut member {
                     member.on_event(event, shared.now());
                 }
             }
+            () = shared.cluster.net().sleep_until(deadline) => {}
             Some(reply) = replies.next(), if !replies.is_empty() => {
                 storing &= !matches!(reply, Reply::Stored(_));
                 on_reply(&shared, reply);
@@ -232,6 +233,14 @@ fn on_reply(shared: &Arc<Shared>, reply: Reply) {
             let answers =
                 answers.map(|found| found.into_iter().map(|(partition, stored)| (partition, stored.map(at))).collect());
             each(shared, &asked, answers, |shared, asked, stored| {
+                let lags = |stored| {
+                    let state = shared.lock();
+                    state.assignment.get(&asked.partition).is_some_and(|one| one.fetch.lags_behind(stored))
+                };
+                if stored.is_some_and(lags) {
+                    shared.cluster.request_refresh();
+                    return no_answer(shared, asked, None);
+                }
                 let policy = shared.reset_policy();
                 let mut state = shared.lock();
                 state

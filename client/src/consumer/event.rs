@@ -37,7 +37,8 @@ pub enum ConsumerEvent {
         /// How long there was no progress; `None` for a record that was dropped.
         time_held: Option<Duration>,
     },
-    /// Brokers do not know the topic any more. Reading goes on if it comes back.
+    /// A topic that is read or subscribed to is not there: brokers do not know it yet, or not any more. Reading begins or goes on
+    /// when it is.
     UnknownTopic {
         /// Which topic.
         topic: Arc<str>,

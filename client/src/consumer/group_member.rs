@@ -18,11 +18,13 @@ use self::listening::{Call, Listening, Told};
 use self::requests::divide;
 use super::assignor::{Strategy, Topics};
 use super::commits::Committer;
+use super::first_sight::FirstSight;
 use super::listener::RebalanceListener;
 use super::membership::{Action, Application, Membership, MembershipSettings};
 use super::shared::{Closing, Shared};
 use super::subscription::{Subscription, TopicSearch};
 use crate::clock::Time;
+use crate::cluster::KeptTopic;
 use crate::cluster::metadata::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::request_queue::RequestQueue;
@@ -60,6 +62,9 @@ pub(crate) struct GroupMember {
     topics: BTreeSet<Arc<str>>,
     /// For the topics of a pattern.
     search: Option<TopicSearch>,
+    /// What the members of the group read, while this one leads it.
+    led: BTreeSet<Arc<str>>,
+    kept: BTreeMap<Arc<str>, KeptTopic>,
     /// To the coordinator, for requests that wait for other members: nothing else must queue up behind those.
     connection: Option<(i32, RequestQueue)>,
     /// The attempt to join whose JoinGroup or SyncGroup waits there.
@@ -79,8 +84,8 @@ pub(crate) struct GroupMember {
     /// Reads and releases as they were last seen, and when they had changed.
     seen: (u64, u64),
     progress: Time,
-    /// How many partitions each topic had at the first assignment.
-    first_counts: Option<BTreeMap<Arc<str>, usize>>,
+    /// Begins at the first assignment.
+    first_sight: Option<FirstSight>,
     /// Topics that cannot be read, and that was told.
     refused: BTreeSet<Arc<str>>,
 }
@@ -112,6 +117,8 @@ impl GroupMember {
             membership: Membership::new(membership, None, net.fork_entropy()),
             topics: BTreeSet::new(),
             search: None,
+            led: BTreeSet::new(),
+            kept: BTreeMap::new(),
             connection: None,
             parked: None,
             replies: Replies::new(),
@@ -125,7 +132,7 @@ impl GroupMember {
             resting: false,
             seen: (0, 0),
             progress: net.now(),
-            first_counts: None,
+            first_sight: None,
             refused: BTreeSet::new(),
         };
         member.subscribe(subscription, Time::ZERO);
@@ -162,6 +169,11 @@ impl GroupMember {
             // There is nothing to commit.
             state.member.closed.get_or_insert(Ok(()));
         }
+        state.member.waits_for_read = self.resting;
+        if self.resting && state.assignment.reads != self.seen.0 {
+            // It began during this turn.
+            self.shared.driver.notify_one();
+        }
         moved
     }
 
@@ -179,8 +191,9 @@ impl GroupMember {
     pub(super) async fn next_event(&mut self) -> Event {
         tokio::select! {
             biased;
-            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
+            // First: it may have no time left, and is called all the same.
             error = self.listening.returned() => Event::Listened(error),
+            Some(event) = self.replies.next(), if !self.replies.is_empty() => event,
         }
     }
 
@@ -209,6 +222,10 @@ impl GroupMember {
     /// The consumer is gone, or closed in a hurry: leaves the group, if it answers soon.
     pub(super) async fn abandon(mut self) {
         let now = self.shared.now();
+        if let Some(closing) = self.shared.lock().member.closing {
+            // There may have been no turn since.
+            self.membership.close(closing.departure, closing.deadline);
+        }
         self.membership.abandon();
         while let Some(action) = self.membership.next_action(now) {
             if let Action::Leave { .. } = &action {
@@ -245,7 +262,6 @@ impl GroupMember {
                 self.progress = now;
             }
             self.progress = self.progress.max(state.member.read_waited_until);
-            state.member.waits_for_read = self.resting;
             let (reading, holding) = (state.member.read_waits, state.assignment.is_held());
             let application = Application { reads, reading, holding, progress: self.progress };
             let member = &mut state.member;
@@ -293,11 +309,13 @@ impl GroupMember {
                 self.reply(async move { Event::Joined(attempt, answer.await) });
             }
             Action::Divide { generation, division } => {
+                self.lead(division.topics().clone());
                 let cluster = self.shared.cluster.clone();
                 self.reply(divide(cluster, generation, division));
             }
             Action::Sync { broker, timeout, attempt, request } => {
                 self.parked = Some(attempt);
+                self.lead(self.membership.led_topics());
                 let answer = self.call::<SyncGroupRequest>(broker, timeout, request);
                 self.reply(async move { Event::Synced(attempt, answer.await) });
             }
@@ -329,13 +347,9 @@ impl GroupMember {
                 self.shared.count_rebalance(reason, took);
                 info!(group = %self.group, generation, ?reason, "got {} partitions", partitions.len());
                 let view = self.shared.cluster.view();
-                let count = |topic: &str| view.topic(topic).map_or(0, |topic| topic.partitions.len());
-                let counts = || self.topics.iter().map(|topic| (topic.clone(), count(topic))).collect();
-                let first: &BTreeMap<Arc<str>, usize> = self.first_counts.get_or_insert_with(counts);
-                let new = |partition: &TopicPartition| {
-                    let number = usize::try_from(partition.partition()).unwrap_or(0);
-                    first.get(partition.topic()).is_some_and(|count| number >= *count)
-                };
+                let sight = self.first_sight.get_or_insert_default();
+                sight.count(&self.topics, &view);
+                let new = |partition: &TopicPartition| sight.is_new(partition, &view);
                 self.shared.lock().assignment.add_committed(&partitions, self.listening.is_there(), new);
                 let deadline = now.saturating_add(self.shared.settings.max_poll_interval);
                 self.listening.call(Call { told: Told::Assigned, partitions, reason, deadline });
@@ -375,6 +389,12 @@ impl GroupMember {
             }
         }
         false
+    }
+
+    /// The members of the group that this one leads read these.
+    fn lead(&mut self, topics: BTreeSet<Arc<str>>) {
+        self.led = topics;
+        self.keep_topics();
     }
 
     fn on_listened(&mut self, error: Option<Error>) {

@@ -16,7 +16,8 @@ pub struct Rebalance<'a> {
     pub partitions: &'a [TopicPartition],
     /// Why.
     pub reason: RebalanceReason,
-    /// After so long the consumer goes on, whether the listener has returned or not; its future is then dropped.
+    /// After so long the consumer goes on, whether the listener has returned or not; its future is then dropped. Zero if the call
+    /// before this one took all the time there was: the future is then polled once.
     pub time_left: Duration,
 }
 

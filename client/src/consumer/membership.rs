@@ -88,6 +88,8 @@ pub(crate) struct Membership {
     topics: BTreeSet<Arc<str>>,
     /// The topics that the last JoinGroup named.
     offered: BTreeSet<Arc<str>>,
+    /// The generation that it named; −1 for none.
+    offered_generation: i32,
     state: State,
     coordinator: CoordinatorSearch,
     heartbeats: Heartbeats,
@@ -124,6 +126,7 @@ impl Membership {
             rebalance_protocol: common_protocol(&settings.strategies),
             topics: topics.unwrap_or_default(),
             offered: BTreeSet::new(),
+            offered_generation: -1,
             state: State::Outside { due },
             coordinator: CoordinatorSearch::new(),
             heartbeats: Heartbeats::new(settings.heartbeat_interval, settings.session_timeout),
@@ -240,6 +243,23 @@ impl Membership {
             instance_id: self.settings.instance_id.clone(),
             generation: self.generation,
         })
+    }
+
+    /// What the members of the group read, if this one leads it; while SyncGroup waits.
+    pub(crate) fn led_topics(&self) -> BTreeSet<Arc<str>> {
+        match &self.state {
+            State::Syncing { role: Role::Leader(leading), .. } => leading.topics.clone(),
+            State::Syncing { role: Role::Follower, .. }
+            | State::Outside { .. }
+            | State::Joining
+            | State::Dividing { .. }
+            | State::Joined { .. }
+            | State::Stable { .. }
+            | State::Revoking { .. }
+            | State::Resting { .. }
+            | State::Left
+            | State::Failed => BTreeSet::new(),
+        }
     }
 
     /// Whether the membership is over, and everything about it has been told.
@@ -382,8 +402,17 @@ impl Membership {
 
     /// Until then what is to go must be given up, so that a commit and JoinGroup come in time.
     fn revocation_deadline(&self, learned: Time) -> Time {
-        let reserve = LEAST_RESERVE.max(2 * self.settings.heartbeat_interval);
-        learned + self.settings.rebalance_timeout.saturating_sub(reserve)
+        learned + self.settings.rebalance_timeout.saturating_sub(self.reserve())
+    }
+
+    fn reserve(&self) -> Duration {
+        LEAST_RESERVE.max(2 * self.settings.heartbeat_interval)
+    }
+
+    /// How long a last commit may take from the deadline of a revocation on. The member may have learned of the rebalance a
+    /// heartbeat late; of what is left of the reserve as much is for JoinGroup.
+    pub(crate) fn last_commit(&self) -> Duration {
+        (self.reserve() - self.settings.heartbeat_interval) / 2
     }
 
     fn revoke(&mut self, partitions: BTreeSet<TopicPartition>, then: Then, deadline: Time) {

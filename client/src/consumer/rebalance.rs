@@ -10,7 +10,8 @@ pub enum RebalanceReason {
     MemberChange,
     /// This consumer subscribed to other topics.
     SubscriptionChange,
-    /// A topic that the group reads appeared, or has other partitions now.
+    /// A topic that a member of the group reads appeared, or has other partitions, or replicas in other racks while members tell
+    /// theirs. A topic that is deleted moves nothing before the next rebalance.
     TopicChange,
     /// The application of this consumer asked for it ([`ConsumerControl::enforce_rebalance`](crate::ConsumerControl::enforce_rebalance)).
     Enforced,

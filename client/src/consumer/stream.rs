@@ -10,8 +10,8 @@ use super::batch::ConsumerRecord;
 use super::control::ConsumerControl;
 use crate::error::Result;
 
-/// The records of a consumer as a [`Stream`]. It ends after [`ConsumerControl::stop`]; errors do not end it. Dropping it is
-/// dropping the consumer.
+/// The records of a consumer as a [`Stream`]. It ends after [`ConsumerControl::stop`], and after an error that
+/// [is fatal](crate::Error::is_fatal); other errors do not end it. Dropping it is dropping the consumer.
 #[must_use = "a stream does nothing unless polled"]
 pub struct RecordStream {
     records: Pin<Box<dyn Stream<Item = Result<ConsumerRecord>> + Send>>,

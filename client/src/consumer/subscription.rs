@@ -54,7 +54,7 @@ impl Subscription {
 
 impl Pattern {
     /// Those that fit as a whole.
-    pub(crate) fn pick(&self, topics: &[Listed]) -> BTreeSet<Arc<str>> {
+    fn pick(&self, topics: &[Listed]) -> BTreeSet<Arc<str>> {
         let fits = |topic: &&Listed| (self.internal_too || !topic.is_internal) && self.regex.is_match(&topic.name);
         topics.iter().filter(fits).map(|topic| topic.name.clone()).collect()
     }
@@ -68,9 +68,19 @@ impl Pattern {
 #[derive(Debug)]
 pub(crate) struct TopicSearch {
     state: State,
-    pub(crate) pattern: Pattern,
+    pattern: Pattern,
+    /// What fitted at the last answer, if there was one.
+    picked: Option<BTreeSet<Arc<str>>>,
     every: Duration,
     failures: u32,
+}
+
+/// What fits the pattern.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Picked {
+    pub(crate) topics: BTreeSet<Arc<str>>,
+    /// Those that did not at the answer before.
+    pub(crate) appeared: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +92,7 @@ enum State {
 impl TopicSearch {
     /// Due at once, and then again `every` so often.
     pub(crate) fn new(pattern: Pattern, every: Duration) -> Self {
-        Self { state: State::Due(Time::ZERO), pattern, every, failures: 0 }
+        Self { state: State::Due(Time::ZERO), pattern, picked: None, every, failures: 0 }
     }
 
     /// Whether to ask now. Counts as asked.
@@ -111,12 +121,15 @@ impl TopicSearch {
         }
     }
 
-    pub(crate) fn on_answer(&mut self, now: Time) {
+    pub(crate) fn on_answer(&mut self, listed: &[Listed], now: Time) -> Picked {
         self.failures = 0;
         self.state = match self.state {
             State::Asking { again: true } => State::Due(now),
             State::Asking { again: false } | State::Due(_) => State::Due(now.saturating_add(self.every)),
         };
+        let topics = self.pattern.pick(listed);
+        let before = self.picked.replace(topics.clone());
+        Picked { appeared: before.map_or(BTreeSet::new(), |before| &topics - &before), topics }
     }
 
     /// Nobody answered. `pause`: of the number of failures in a row.
@@ -170,12 +183,20 @@ mod tests {
         search.on_no_answer(second, |failures| failures * second);
         assert_eq!(search.next_deadline(), Some(2 * second));
         assert!(search.begin(2 * second));
-        search.on_answer(3 * second);
+        let listed = |name: &str| Listed { name: name.into(), is_internal: false };
+        let picked = search.on_answer(&[listed("a"), listed("b")], 3 * second);
+        assert_eq!(
+            picked,
+            Picked { topics: ["a".into()].into(), appeared: [].into() },
+            "those of the first are not new"
+        );
         assert_eq!(search.next_deadline(), Some(303 * second));
         search.hurry(4 * second);
         assert!(search.begin(4 * second));
         search.hurry(4 * second);
-        search.on_answer(5 * second);
+        let appeared = |picked: Picked| picked.appeared.iter().map(ToString::to_string).collect::<String>();
+        assert_eq!(appeared(search.on_answer(&[], 5 * second)), "");
         assert_eq!(search.next_deadline(), Some(5 * second), "what was asked before may not tell yet");
+        assert_eq!(appeared(search.on_answer(&[listed("a"), listed("b")], 6 * second)), "a");
     }
 }

@@ -10,6 +10,7 @@ mod coordinators;
 mod determinism;
 mod faults;
 mod group_cancellation;
+mod group_regressions;
 mod groups;
 mod members;
 mod metrics;

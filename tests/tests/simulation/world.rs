@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use milena::{Client, Clock, ConnectFn, Runtime, Task, Time};
+use milena::{Client, ClientBuilder, Clock, ConnectFn, Runtime, Task, Time};
 use milena_mock_broker::MockCluster;
 
 /// 2026-01-01, where the cluster's wall clock starts too.
@@ -72,16 +72,22 @@ impl World {
     }
 
     pub(crate) async fn named_client_on(&self, runtime: impl Runtime, name: &str) -> Client {
+        self.builder_on(runtime).client_id(name).connect().await.expect("a client")
+    }
+
+    /// A client with settings of its own.
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        self.builder_on(Inline)
+    }
+
+    fn builder_on(&self, runtime: impl Runtime) -> ClientBuilder {
         let cluster = self.cluster.clone();
-        let connected = Client::builder()
+        Client::builder()
             .bootstrap(["b1:9092", "b2:9092", "b3:9092"])
             .connector(ConnectFn(move |host: String, port| cluster.pipe(&host, port)))
             .clock(SimulatedClock(tokio::time::Instant::now()))
             .runtime(runtime)
             .seed(self.seed)
-            .client_id(name)
-            .connect();
-        connected.await.expect("a client")
     }
 
     /// The values of a partition, in the order of the log.

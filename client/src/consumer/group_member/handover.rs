@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::error::{ErrorKind, Result};
 use crate::topic_partition::TopicPartition;
 
-/// For the last commit before partitions are given up, within what the group still waits.
+/// At most, for the last commit before partitions are given up.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// Partitions on their way out.
@@ -36,7 +36,10 @@ impl GroupMember {
         }
         handover.committing = true;
         let (shared, number) = (self.shared.clone(), handover.number);
-        let deadline = self.closing.map_or(now + LAST_COMMIT, |closing| closing.deadline);
+        let deadline = match self.closing {
+            Some(closing) => closing.deadline,
+            None => (now + LAST_COMMIT).min(handover.deadline + self.membership.last_commit()),
+        };
         self.committing += 1;
         self.reply(async move { Event::Committed(number, shared.commit_done(deadline).await) });
     }

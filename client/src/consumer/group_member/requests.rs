@@ -69,7 +69,6 @@ impl GroupMember {
 /// The leader's work, when it is known of every topic whether it is there.
 pub(super) async fn divide(cluster: Cluster, generation: i32, division: Division) -> Event {
     let mut changes = cluster.changes();
-    division.topics().iter().for_each(|topic| cluster.add_topic(topic));
     let deadline = cluster.net().now() + TOPICS;
     let view = loop {
         changes.look();

@@ -1,6 +1,6 @@
 //! Which topics a member reads: named, or found by a pattern, and watched. IO.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use milena_protocol::ErrorCode;
@@ -10,15 +10,21 @@ use super::listening::{Call, Told};
 use super::{Event, GroupMember};
 use crate::clock::Time;
 use crate::cluster::metadata::Listed;
+use crate::cluster::metadata_refresh::Keep;
 use crate::consumer::rebalance::RebalanceReason;
-use crate::consumer::subscription::{Subscription, TopicSearch};
+use crate::consumer::subscription::{Picked, Subscription, TopicSearch};
 use crate::error::{Error, ErrorKind, Result};
 
 impl GroupMember {
     pub(super) fn subscribe(&mut self, subscription: Subscription, now: Time) {
         self.search = None;
         match subscription {
-            Subscription::Topics(topics) => self.set_topics(topics, now),
+            Subscription::Topics(topics) => {
+                if let Some(sight) = &mut self.first_sight {
+                    sight.retain(|topic| topics.contains(topic));
+                }
+                self.set_topics(topics, now);
+            }
             Subscription::Pattern(pattern) => {
                 self.search = Some(TopicSearch::new(pattern, self.shared.cluster.metadata_max_age()));
             }
@@ -26,9 +32,25 @@ impl GroupMember {
     }
 
     fn set_topics(&mut self, topics: BTreeSet<Arc<str>>, now: Time) {
-        topics.iter().for_each(|topic| self.shared.cluster.keep_topic(topic));
         self.topics.clone_from(&topics);
+        self.keep_topics();
         self.membership.subscribe(topics, now);
+    }
+
+    /// Keeps in view what this member reads, and as the leader what the others do, and nothing else.
+    pub(super) fn keep_topics(&mut self) {
+        let keep = |topic: &Arc<str>| match self.search.is_none() && self.topics.contains(topic) {
+            true => Keep::Named,
+            false => Keep::Watched,
+        };
+        let wanted: BTreeMap<_, _> = self.topics.union(&self.led).map(|topic| (topic.clone(), keep(topic))).collect();
+        // Those that stay are not released in between.
+        for (topic, keep) in &wanted {
+            if self.kept.get(topic).is_none_or(|kept| kept.keep != *keep) {
+                self.kept.insert(topic.clone(), self.shared.cluster.keep_topic(topic, *keep));
+            }
+        }
+        self.kept.retain(|topic, _| wanted.contains_key(topic));
     }
 
     pub(super) fn search_topics(&mut self, now: Time) {
@@ -43,8 +65,12 @@ impl GroupMember {
         let Some(search) = &mut self.search else { return };
         match topics {
             Ok(topics) => {
-                search.on_answer(now);
-                let picked = search.pattern.pick(&topics);
+                let Picked { topics: picked, appeared } = search.on_answer(&topics, now);
+                if let Some(sight) = &mut self.first_sight {
+                    // What is missing only once may be back.
+                    sight.retain(|topic| picked.contains(topic) || self.topics.contains(topic));
+                    sight.appeared(appeared);
+                }
                 if picked.is_empty() || picked != self.topics {
                     info!(group = %self.group, topics = ?picked, "topics that fit the pattern");
                     self.set_topics(picked, now);
@@ -79,6 +105,9 @@ impl GroupMember {
                 }
                 _ => {}
             }
+        }
+        if let Some(sight) = &mut self.first_sight {
+            sight.count(&self.topics, &view);
         }
         self.membership.on_view(&view, now);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Membership, State, Then};
+use super::{Action, Departs, Membership, State, Then};
 use crate::clock::Time;
 use crate::consumer::rebalance::RebalanceReason;
 use crate::error::Error;
@@ -50,7 +50,7 @@ impl Membership {
         let counts = match self.state {
             State::Outside { .. } | State::Stable { .. } | State::Revoking { then: Then::Rejoin, .. } => true,
             State::Joining | State::Dividing { .. } | State::Joined { .. } | State::Syncing { .. } => {
-                !self.owned.is_empty()
+                !self.owned.is_empty() && !matches!(self.departs, Some(Departs::GivingUp { .. }))
             }
             State::Revoking { then: Then::Leave { .. }, .. } | State::Resting { .. } | State::Left | State::Failed => {
                 false

@@ -29,7 +29,8 @@ use crate::topic_partition::TopicPartition;
 /// all the way round; what it has and is not assigned any more it gives up after SyncGroup, and joins once more (KIP-429).
 ///
 /// Heartbeats go out wherever there is a generation, also beside a JoinGroup or a SyncGroup that waits: it may wait at a
-/// coordinator that is dead. A session without an answer to any is over.
+/// coordinator that is dead. Only in `Outside` there are none: a pause before the next JoinGroup is shorter. A session without an
+/// answer to any is over.
 #[derive(Debug)]
 pub(super) enum State {
     /// Not in a generation; joins from `due` on.

@@ -146,11 +146,18 @@ fn what_goes_can_be_finished_until_it_is_gone() {
 fn a_commit_that_is_answered_while_its_partition_goes_is_not_followed_by_a_lower_one() {
     let mut reader = Reader::counting(vec![(name(0), Position::Offset(0))], true);
     reader.fetch(0, &[three(0)]);
-    reader.next().unwrap().ack();
+    let first = reader.next().unwrap();
     let second = reader.next().unwrap();
+    let first = {
+        let offsets = Offsets::from(&first);
+        first.ack();
+        offsets
+    };
     let checked = reader.assignment.check(&Offsets::from(&second)).unwrap();
+    let queued = reader.assignment.check(&first).unwrap();
     reader.assignment.begin_to_end(&[name(0)]);
     reader.assignment.on_committed(&checked);
+    assert!(reader.assignment.is_stored(&queued[0]), "it was queued behind the other");
     drop(second);
     assert_eq!(reader.assignment.done(), [], "offset 2 is stored");
 }

@@ -247,22 +247,44 @@ fn closing_gives_everything_up_with_a_commit_wherever_that_can_be_had() {
     rig.leave_request();
     assert!(rig.member.is_over());
 
-    // All may have joined before the commit comes.
+    // They may all have joined before that: then in the new one, when it is synced. Whoever leads divides before it goes.
+    for leader in ["you", "me"] {
+        let mut rig = member();
+        rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+        rig.join_request();
+        rig.member.close(Departure::Usual, rig.now + 2000 * MS);
+        rig.revoke();
+        rig.nothing();
+        let old = rig.member.identity().unwrap();
+        rig.member.on_commit_error(&old, ErrorCode::ILLEGAL_GENERATION, rig.now);
+        rig.nothing();
+        rig.joined(6, leader);
+        if leader == "me" {
+            let Action::Divide { generation, division } = rig.next() else { panic!("no division") };
+            let topics = Topics::of(&view("t", 3), division.topics(), false);
+            rig.member.on_divided(generation, topics, Ok(Vec::new()), rig.now);
+        }
+        rig.sync_request();
+        assert_eq!(rig.generation(), Some(6));
+        rig.synced("t", &[1, 2]);
+        rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+        rig.nothing();
+        assert_eq!(rig.generation(), Some(6));
+        rig.member.on_revoked(rig.now);
+        rig.leave_request();
+        assert!(rig.member.is_over());
+    }
+
+    // Nothing may be left to commit before that.
     let mut rig = member();
     rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
     rig.join_request();
     rig.member.close(Departure::Usual, rig.now + 2000 * MS);
     rig.revoke();
-    let identity = rig.member.identity().unwrap();
-    rig.member.on_commit_error(&identity, ErrorCode::ILLEGAL_GENERATION, rig.now);
-    rig.nothing();
     rig.joined(6, "you");
-    rig.sync_request();
-    rig.synced("t", &[1, 2]);
-    rig.nothing();
-    assert_eq!(rig.generation(), Some(6), "for the next try");
     rig.member.on_revoked(rig.now);
     rig.leave_request();
+    rig.nothing();
     assert!(rig.member.is_over());
 
     // Then it takes none until the leader has divided the partitions.
@@ -278,6 +300,33 @@ fn closing_gives_everything_up_with_a_commit_wherever_that_can_be_had() {
     assert_eq!(rig.generation(), Some(6));
     rig.member.on_revoked(rig.now);
     rig.leave_request();
+}
+
+#[test]
+fn who_closes_while_join_group_waits_and_is_refused_or_lost_is_out() {
+    let closing = || {
+        let mut rig = member();
+        rig.beat_answered(ErrorCode::REBALANCE_IN_PROGRESS);
+        rig.join_request();
+        rig.member.close(Departure::Usual, rig.now + 2000 * MS);
+        rig.revoke();
+        rig
+    };
+    let mut rig = closing();
+    rig.answer_join(ErrorCode::UNKNOWN_MEMBER_ID, "");
+    rig.lost(&[0, 1]);
+    rig.nothing();
+    assert!(rig.member.is_over());
+
+    // It need not join again for the last commit.
+    let mut rig = closing();
+    rig.answer_join(ErrorCode::REBALANCE_IN_PROGRESS, "");
+    rig.beat_answered(ErrorCode::NONE);
+    rig.nothing();
+    assert_eq!(rig.generation(), Some(5));
+    rig.member.on_revoked(rig.now);
+    rig.leave_request();
+    assert!(rig.member.is_over());
 }
 
 #[test]
