@@ -132,6 +132,9 @@ pub(crate) struct Batch {
     pub(crate) last_failure: Option<Error>,
     /// An attempt ended without an answer that tells whether it was written.
     pub(crate) maybe_written: bool,
+    /// The broker did not recognise it, and what comes before it is not on its way any more: it will not be written with its
+    /// numbers. If it was written and forgotten, a batch after it was written too.
+    pub(crate) unrecognised: bool,
     /// Its outcome was told while it was in flight; what remains is to learn what became of its sequence numbers.
     pub(crate) expired: bool,
 }
@@ -163,6 +166,7 @@ impl Batch {
             failures: 0,
             last_failure: None,
             maybe_written: false,
+            unrecognised: false,
             expired: false,
         }
     }
