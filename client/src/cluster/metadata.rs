@@ -1,7 +1,7 @@
 //! What the cluster looks like: brokers, topics, partitions, leaders. Pure.
 //!
-//! A view is immutable; an answer to Metadata makes the next one. Views never go back: a leader with an older epoch of the same
-//! topic is ignored, and so is a topic's brief absence.
+//! A view is immutable; an answer to Metadata makes the next one. A broker that lags does not take a view back: a leader with an
+//! older epoch of the same topic is ignored, and so are a topic's brief absence and an id of a topic that was replaced.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,17 @@ pub(crate) struct TopicView {
     pub(crate) error: ErrorCode,
     /// By number, without gaps.
     pub(crate) partitions: Vec<PartitionView>,
+    /// Ids that the name had before, the latest last.
+    replaced: Vec<Uuid>,
+    /// How many answers in a row gave the name an id that was replaced.
+    relapses: usize,
 }
+
+/// So many of a topic's former ids are known.
+const REPLACED: usize = 4;
+/// A broker that is cut off from the controller may tell of a replaced topic for long. So many answers in a row come from brokers
+/// that are not: the id that took the place was the outdated one, seen second.
+const RELAPSES: usize = 5;
 
 /// A topic in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,11 +140,30 @@ fn merge_topic(name: &Arc<str>, known: Option<&Arc<TopicView>>, new: &MetadataRe
     // forgetting its partitions would forget whose sequence numbers they carry.
     if !new.error_code.is_none() && new.partitions.is_empty() {
         let known = known.map(|known| TopicView::clone(known));
-        let unknown =
-            || TopicView { name: name.clone(), id: new.topic_id, error: new.error_code, partitions: Vec::new() };
+        let unknown = || TopicView {
+            name: name.clone(),
+            id: new.topic_id,
+            error: new.error_code,
+            partitions: Vec::new(),
+            replaced: Vec::new(),
+            relapses: 0,
+        };
         return TopicView { error: new.error_code, ..known.unwrap_or_else(unknown) };
     }
+    if let Some(known) = known
+        && known.replaced.contains(&new.topic_id)
+        && known.relapses + 1 < RELAPSES
+    {
+        return TopicView { relapses: known.relapses + 1, ..TopicView::clone(known) };
+    }
     let same_topic = known.filter(|known| known.id == new.topic_id || known.id.is_zero() || new.topic_id.is_zero());
+    let id = known.map(|known| known.id).filter(|_| new.topic_id.is_zero()).unwrap_or(new.topic_id);
+    let mut replaced = known.map(|known| known.replaced.clone()).unwrap_or_default();
+    if let (Some(known), None) = (known, same_topic) {
+        replaced.retain(|replaced| *replaced != id);
+        replaced.push(known.id);
+        replaced.drain(..replaced.len().saturating_sub(REPLACED));
+    }
     let mut partitions = same_topic.map(|known| known.partitions.clone()).unwrap_or_default();
     for partition in &new.partitions {
         // Partitions are numbered from 0 without gaps, so a number beyond the count of the answer and of what is known is wrong.
@@ -155,7 +184,7 @@ fn merge_topic(name: &Arc<str>, known: Option<&Arc<TopicView>>, new: &MetadataRe
             replicas: partition.replica_nodes.clone(),
         };
     }
-    TopicView { name: name.clone(), id: new.topic_id, error: new.error_code, partitions }
+    TopicView { name: name.clone(), id, error: new.error_code, partitions, replaced, relapses: 0 }
 }
 
 #[cfg(test)]
@@ -203,6 +232,34 @@ mod tests {
         let view = view.merge(&answer(2, &[(2, 0)]));
 
         assert_eq!(leaders(&view), [(Some(2), 0)]);
+    }
+
+    #[test]
+    fn a_lagging_broker_does_not_bring_a_replaced_topic_back() {
+        let view = ClusterView::default().merge(&answer(1, &[(1, 5)])).merge(&answer(2, &[(2, 0)]));
+        let view = view.merge(&answer(1, &[(1, 5)]));
+
+        assert_eq!((view.topic("orders").unwrap().id, leaders(&view)), (Uuid([2; 16]), vec![(Some(2), 0)]));
+    }
+
+    #[test]
+    fn a_topic_whose_successor_only_a_lagging_broker_knew_comes_back_when_all_agree() {
+        let mut view = ClusterView::default().merge(&answer(2, &[(2, 0)])).merge(&answer(1, &[(1, 5)]));
+        for said in [2, 2, 2, 2, 1, 2, 2, 2, 2] {
+            view = view.merge(&answer(said, &[(2, 0)]));
+            assert_eq!(view.topic("orders").unwrap().id, Uuid([1; 16]));
+        }
+        let view = view.merge(&answer(2, &[(2, 0)]));
+
+        assert_eq!((view.topic("orders").unwrap().id, leaders(&view)), (Uuid([2; 16]), vec![(Some(2), 0)]));
+        assert_eq!(view.merge(&answer(1, &[(1, 5)])).topic("orders").unwrap().id, Uuid([2; 16]));
+    }
+
+    #[test]
+    fn a_broker_that_tells_no_topic_id_does_not_take_a_known_one_away() {
+        let view = ClusterView::default().merge(&answer(1, &[(1, 5)])).merge(&answer(0, &[(2, 6)]));
+
+        assert_eq!((view.topic("orders").unwrap().id, leaders(&view)), (Uuid([1; 16]), vec![(Some(2), 6)]));
     }
 
     #[test]

@@ -289,9 +289,10 @@ impl Assignment {
                 }
                 // What was fetched before comes first.
                 match (partition.buffer.is_empty(), partition.lease.position()) {
-                    (true, None) => partition.lease.start_at(position),
+                    // Only errors can wait.
+                    (_, None) => partition.lease.start_at(position),
                     (true, Some(_)) => partition.lease.move_to(position),
-                    (false, _) => partition.buffer.push(Fetched::Passed(position)),
+                    (false, Some(_)) => partition.buffer.push(Fetched::Passed(position)),
                 }
             }
             Resolved::Cut(end) => {
@@ -372,10 +373,11 @@ impl Assignment {
         wants
     }
 
-    /// Whether the next read would find something at once.
+    /// Whether the next read would find something at once, besides an error that stays.
     pub(crate) fn has_something_to_read(&self) -> bool {
         let waiting = self.line.iter().filter_map(|index| self.partitions.get(*index));
-        waiting.filter(|partition| !partition.paused).any(|partition| !partition.buffer.is_empty())
+        let open = waiting.filter(|partition| !partition.paused);
+        open.map(|partition| &partition.buffer).any(|buffer| !buffer.is_empty() && !buffer.is_stuck())
     }
 
     /// A batch left the buffer of a partition.

@@ -233,6 +233,14 @@ fn on_reply(shared: &Arc<Shared>, reply: Reply) {
             let answers =
                 answers.map(|found| found.into_iter().map(|(partition, stored)| (partition, stored.map(at))).collect());
             each(shared, &asked, answers, |shared, asked, stored| {
+                let lags = |stored| {
+                    let state = shared.lock();
+                    state.assignment.get(&asked.partition).is_some_and(|one| one.fetch.lags_behind(stored))
+                };
+                if stored.is_some_and(lags) {
+                    shared.cluster.request_refresh();
+                    return no_answer(shared, asked, None);
+                }
                 let policy = shared.reset_policy();
                 let mut state = shared.lock();
                 state

@@ -40,8 +40,14 @@ pub(crate) enum Front {
 
 impl FetchBuffer {
     pub(crate) fn push(&mut self, entry: Fetched) {
-        if let Fetched::Batch(batch) = &entry {
-            self.bytes += batch.bytes().len();
+        match (&entry, self.queue.back_mut()) {
+            // It comes at every try, and the application may never read.
+            (Fetched::Report(_), Some(last @ Fetched::Report(_))) => {
+                *last = entry;
+                return;
+            }
+            (Fetched::Batch(batch), _) => self.bytes += batch.bytes().len(),
+            _ => {}
         }
         self.queue.push_back(entry);
     }
@@ -73,6 +79,11 @@ impl FetchBuffer {
     /// Whether the next thing is an error.
     pub(crate) fn is_failed(&self) -> bool {
         self.open.is_none() && matches!(self.queue.front(), Some(Fetched::Report(_) | Fetched::Stuck(_)))
+    }
+
+    /// Whether the next thing is an error that stays.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.open.is_none() && matches!(self.queue.front(), Some(Fetched::Stuck(_)))
     }
 
     /// Takes the next thing if it is an error to be given once.

@@ -95,7 +95,14 @@ struct Wish {
     target: Target,
     /// The position that was out of range, if that is why.
     reset_from: Option<i64>,
+    /// There was no record with this timestamp or a later one, in milliseconds.
+    missed: Option<i64>,
+    /// Where the log ended after that: such a record may have come before.
+    end: Option<FetchPosition>,
 }
+
+/// A committed offset of a leader epoch that the metadata does not know is asked for so often again, which takes some 10 s.
+const WAITS_FOR_EPOCH: u32 = 12;
 
 /// What an answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +198,11 @@ impl ReadPosition {
     }
 
     fn wish(&mut self, target: Target, reset_from: Option<i64>) {
-        self.renew(State::Unresolved { wish: Wish { target, reset_from }, not_before: Time::ZERO });
+        self.go_for(Wish { target, reset_from, missed: None, end: None });
+    }
+
+    fn go_for(&mut self, wish: Wish) {
+        self.renew(State::Unresolved { wish, not_before: Time::ZERO });
     }
 
     fn renew(&mut self, state: State) {
@@ -257,16 +268,29 @@ impl ReadPosition {
         if generation != self.generation {
             return Resolved::Nothing;
         }
-        match found {
-            Some(position) => {
+        let next = match (wish, found) {
+            (Wish { target: Target::Timestamp(millis), end: None, .. }, None) => {
+                Wish { target: Target::End, missed: Some(millis), ..wish }
+            }
+            (Wish { missed: Some(millis), end: None, .. }, Some(_)) => {
+                Wish { target: Target::Timestamp(millis), end: found, ..wish }
+            }
+            (Wish { end, .. }, found) => {
+                let Some(position) = found.into_iter().chain(end).min_by_key(|position| position.offset) else {
+                    return Resolved::Nothing;
+                };
                 self.go_to(position);
-                Resolved::At { position, reset_from: wish.reset_from }
+                return Resolved::At { position, reset_from: wish.reset_from };
             }
-            None => {
-                self.wish(Target::End, wish.reset_from);
-                Resolved::Nothing
-            }
-        }
+        };
+        self.go_for(next);
+        Resolved::Nothing
+    }
+
+    /// Whether this committed offset is from under a later leader than the one that is known, who would find it out of range: the
+    /// metadata comes first. Not for ever, since it may be from under no leader at all.
+    pub(crate) fn lags_behind(&self, stored: FetchPosition) -> bool {
+        self.checked_epoch >= 0 && stored.epoch > self.checked_epoch && self.attempts < WAITS_FOR_EPOCH
     }
 
     /// OffsetFetch found this; `None`: the group has committed nothing here.

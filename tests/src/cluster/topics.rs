@@ -85,9 +85,17 @@ impl TestCluster {
 
     /// Like [`topic`](Self::topic), with one partition on these brokers, of which the first leads.
     pub async fn topic_on(&self, name: &str, brokers: &[i32], configs: &[(&str, &str)]) -> String {
-        let assignment = CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.to_vec() };
+        self.topic_over(name, &[brokers], configs).await
+    }
+
+    /// The same with one partition for each of these lists of brokers.
+    pub async fn topic_over(&self, name: &str, brokers: &[&[i32]], configs: &[(&str, &str)]) -> String {
+        let place = |(index, brokers): (i32, &&[i32])| CreatableReplicaAssignment {
+            partition_index: index,
+            broker_ids: brokers.to_vec(),
+        };
         let topic = CreatableTopic { num_partitions: -1, replication_factor: -1, ..Default::default() };
-        let assignments = vec![assignment];
+        let assignments = (0..).zip(brokers).map(place).collect();
         self.create(CreatableTopic { name: self.unique(name), assignments, configs: settings(configs), ..topic }).await
     }
 
@@ -281,8 +289,17 @@ impl TestCluster {
         let others = replicas.iter().filter(|id| **id != next);
         body.extend([next].iter().chain(others).flat_map(|id| id.to_be_bytes()));
         body.extend([0; 3]); // tags: of the partition, of the topic, of the request
-        let code =
-            self.ask_any(async |address| ask_by_hand(address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await).await;
+        // Brokers pass it on to the controller, which may stand still: another one is elected then.
+        let what = format!("the controller to alter the replicas of {topic}-{partition}");
+        let code = eventually(&what, async || {
+            for address in self.speaking() {
+                if let Ok(code) = ask_by_hand(&address, ALTER_PARTITION_REASSIGNMENTS, 0, &body).await {
+                    return Some(code);
+                }
+            }
+            None
+        })
+        .await;
         assert_eq!(code, 0, "alter the replicas of {topic}-{partition}");
     }
 
@@ -373,10 +390,15 @@ impl TestCluster {
         request: &R,
         code: impl Fn(&R::Response) -> ErrorCode,
     ) -> R::Response {
-        self.ask_any(async |address| {
-            let answer = ask(address, version, request).await?;
-            let refused = code(&answer) == ErrorCode::NOT_CONTROLLER;
-            if refused { Err(io::Error::other("it is not the controller")) } else { Ok(answer) }
+        // One that was the controller before it stood still may believe so for a while: it never answers.
+        eventually(&format!("the controller to answer {}", R::KEY), async || {
+            for address in self.speaking() {
+                let answer = ask(&address, version, request).await.ok();
+                if let Some(answer) = answer.filter(|answer| code(answer) != ErrorCode::NOT_CONTROLLER) {
+                    return Some(answer);
+                }
+            }
+            None
         })
         .await
     }

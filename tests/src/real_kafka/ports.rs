@@ -127,6 +127,8 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("log.retention.check.interval.ms", "250"),
     ("broker.heartbeat.interval.ms", "200"),
     ("broker.session.timeout.ms", "1500"),
+    // What a broker has asked a controller that stands still, it asks the next one after that: not after 30 s.
+    ("controller.socket.timeout.ms", "5000"),
     ("controller.quorum.election.timeout.ms", "500"),
     ("controller.quorum.fetch.timeout.ms", "1000"),
 ];

@@ -23,6 +23,9 @@ use super::script::Script;
 /// How many probes of a file run at the same time; as many files as there are cores do.
 const AT_ONCE: usize = 12;
 
+/// How the last line begins of a probe that has panicked.
+const PANICKED: &str = "panicked: ";
+
 /// One probe: its name states the rule, its script shows it.
 #[derive(Clone, Copy)]
 pub struct Probe {
@@ -76,7 +79,11 @@ pub async fn check_outages(file: &str) {
     let Some(cluster) = cluster(file).await else { return };
     let mut seen = BTreeMap::new();
     for probe in FROZEN_PROBES.iter().filter(|probe| is_wanted(probe)) {
-        seen.extend([run(&cluster, probe, &[]).await]);
+        let (name, transcript) = run(&cluster, probe, &[]).await;
+        if transcript.iter().any(|line| line.starts_with(PANICKED)) {
+            outages::thaw(&cluster).await; // for those that come after it
+        }
+        seen.insert(name, transcript);
     }
     if [LOSING_PROBES, DEAD_PROBES].concat().iter().any(is_wanted) {
         let topics = outages::begin(&cluster).await;
@@ -162,7 +169,7 @@ async fn run(cluster: &TestCluster, probe: &Probe, topics: &[(&str, String)]) ->
     if let Err(panic) = ended {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-        transcript.push(format!("panicked: {}", words.unwrap_or_default()));
+        transcript.push(format!("{PANICKED}{}", words.unwrap_or_default()));
     }
     (probe.name.to_owned(), transcript)
 }

@@ -64,6 +64,11 @@ const TOPICS: &[Row] = &[
     ("doomed", &[3, 2], &[]),
 ];
 
+/// Lets the frozen broker go on.
+pub async fn thaw(cluster: &TestCluster) {
+    cluster.thaw(FROZEN).await;
+}
+
 /// Makes the topics, each with a record.
 pub async fn begin(cluster: &TestCluster) -> Vec<(&'static str, String)> {
     let mut topics = Vec::new();

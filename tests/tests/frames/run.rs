@@ -129,7 +129,8 @@ pub(crate) fn over_pipes(seed: u64, frames: u64, progress: &Progress) {
 pub(crate) fn over_sockets(seed: u64, frames: u64, progress: &Progress) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let cluster = builder(seed).start().await.unwrap();
+        // A damaged frame may join a group, and stay for as long as its session: not for half an hour.
+        let cluster = builder(seed).group_max_session_timeout(Duration::from_secs(2)).start().await.unwrap();
         run(Runner { cluster, is_in_memory: false, progress: progress.clone() }, seed, frames).await;
     });
 }

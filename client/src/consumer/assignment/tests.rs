@@ -333,6 +333,53 @@ fn an_error_that_only_time_heals_is_given_once_and_tried_again() {
 }
 
 #[test]
+fn an_error_that_comes_again_before_it_was_read_is_given_once() {
+    let mut reader = Reader::new(&[Position::Beginning, Position::Offset(0)]);
+    for seconds in 0..100 {
+        let now = Duration::from_secs(2 * seconds);
+        let question = reader.assignment.questions(now).remove(0).question;
+        let (pause, report) = (|_| Duration::from_secs(1), Some(Error::new(ErrorKind::Broker, "not authorized")));
+        reader.assignment.on_no_answer(&name(0), question.generation, now, pause, report);
+        let asked = reader.assignment.wants(BROKER, now).asked.remove(&name(1)).expect("the partition is fetched");
+        let retry = Retry { policy: None, now, pause: &mut |_| Duration::from_secs(1) };
+        reader.assignment.on_fetch_failed(&name(1), asked, ErrorCode::TOPIC_AUTHORIZATION_FAILED, BROKER, retry);
+    }
+
+    let errors = [reader.error(), reader.error()];
+    assert_ne!(errors[0].topic_partition(), errors[1].topic_partition());
+    assert!(matches!(reader.next(), Err(Blocked::Empty)));
+}
+
+#[test]
+fn a_partition_that_is_stuck_is_nothing_to_read() {
+    let mut reader = Reader::new(&[Position::Offset(0), Position::Offset(0)]);
+    reader.fail(0, ErrorCode::CORRUPT_MESSAGE, None);
+    assert!(!reader.assignment.has_something_to_read(), "only the application knows a way on");
+
+    reader.fetch(1, &[three(0)]);
+    assert!(reader.assignment.has_something_to_read());
+}
+
+#[test]
+fn a_log_that_was_cut_while_an_error_waits_is_told_of() {
+    let policy = Some(Target::Beginning);
+    let mut reader = Reader::new(&[Position::Committed]);
+    let question = reader.assignment.questions(Time::ZERO).remove(0).question;
+    let report = Some(Error::new(ErrorKind::Broker, "not authorized"));
+    reader.assignment.on_no_answer(&name(0), question.generation, Time::ZERO, |_| Duration::ZERO, report);
+    let question = reader.assignment.questions(Time::ZERO).remove(0).question;
+    let stored = Some(FetchPosition { offset: 9, epoch: 2 });
+    reader.assignment.on_answer(&name(0), policy, |fetch| fetch.on_committed(question.generation, stored, policy));
+    let question = reader.assignment.questions(Time::ZERO).remove(0).question;
+    let end = FetchPosition { offset: 7, epoch: 2 };
+    reader.assignment.on_answer(&name(0), policy, |fetch| fetch.on_epoch_end(question.generation, end, policy));
+
+    let truncated = ConsumerEvent::Truncated { partition: name(0), was: 9, now: 7 };
+    assert_eq!(reader.assignment.take_events(), [truncated]);
+    assert_eq!(reader.position(0), Some(7));
+}
+
+#[test]
 fn a_former_leaders_error_does_not_hold_up_the_new_one() {
     let mut reader = Reader::new(&[Position::Offset(0)]);
     let asked = reader.asked(0).unwrap();

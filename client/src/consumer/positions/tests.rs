@@ -38,6 +38,46 @@ fn without_a_record_as_late_as_the_timestamp_it_starts_at_the_end() {
 }
 
 #[test]
+fn a_record_appended_before_the_end_was_asked_for_is_looked_for_once_more() {
+    for (found, start) in [(Some(at(6, 1)), 6), (None, 9), (Some(at(12, 1)), 9)] {
+        let start_at = Position::Timestamp(SystemTime::UNIX_EPOCH + 5 * MS);
+        let mut position = ReadPosition::new(start_at, LeaseId(0), false);
+        for (answer, asked) in [(None, 5), (Some(at(9, 1)), -1)] {
+            let question = ask(&mut position);
+            assert_eq!(question.ask, Ask::Offset(asked));
+            assert_eq!(position.on_offset(question.generation, answer), Resolved::Nothing);
+        }
+        let question = ask(&mut position);
+        assert_eq!(question.ask, Ask::Offset(5));
+        position.on_offset(question.generation, found);
+
+        assert_eq!(position.fetch_from(Time::ZERO), Some(at(start, 1)));
+    }
+}
+
+#[test]
+fn a_committed_offset_of_a_newer_leader_epoch_waits_for_the_metadata() {
+    let mut position = ReadPosition::new(Position::Committed, LeaseId(0), false);
+    assert!(!position.lags_behind(at(120, 6)), "the broker may tell no epochs");
+    position.on_leader_epoch(5);
+    let (mut now, mut waited) = (Time::ZERO, 0);
+    while position.lags_behind(at(120, 6)) {
+        let question = position.next_question(now).expect("the committed offset is asked for again");
+        position.on_no_answer(question.generation, now, MS);
+        assert_eq!(position.fetch_from(now), None);
+        now += MS;
+        waited += 1;
+    }
+    assert_eq!(waited, 12, "an epoch that nobody has ever had is not waited for");
+
+    let mut position = ReadPosition::new(Position::Committed, LeaseId(0), false);
+    position.on_leader_epoch(5);
+    assert!(position.lags_behind(at(120, 6)) && !position.lags_behind(at(120, 5)));
+    position.on_leader_epoch(6);
+    assert!(!position.lags_behind(at(120, 6)));
+}
+
+#[test]
 fn without_a_committed_offset_the_policy_decides() {
     let mut position = ReadPosition::new(Position::Committed, LeaseId(0), false);
     let question = ask(&mut position);

@@ -113,14 +113,14 @@ impl Shared {
     }
 
     async fn unblock(&self, blocked: Blocked) -> Result<()> {
+        // Whoever waits for room because there was something to read may fetch a little now: the application may hold on to all of
+        // it.
+        if matches!(blocked, Blocked::Empty | Blocked::Failed(_)) && self.budget.take_wanted() {
+            self.fetchers.wake_all();
+        }
         match blocked {
             Blocked::Decode(undecoded) => self.decode(&undecoded),
             Blocked::Empty => {
-                // Whoever waits for room because there was something to read may fetch a little now: the application may hold on to
-                // all of it.
-                if self.budget.take_wanted() {
-                    self.fetchers.wake_all();
-                }
                 let _waiting = Waiting::new(self);
                 self.readable.notified().await;
             }

@@ -113,10 +113,14 @@ impl Running {
 
     /// Closes the members, and says how it was.
     async fn close(self, ends: &[i64]) -> Result<String> {
+        let (mut commits, mut slowest) = (0, Duration::ZERO);
         for (control, reading) in self.members {
             control.stop();
             let consumer = soon("the reader", reading).await.expect("no panic")?;
             soon("closing", consumer.close(GENEROUS)).await?;
+            let metrics = control.metrics();
+            assert_eq!(metrics.failed_commits, 0, "of those that nobody asked for, too");
+            (commits, slowest) = (commits + metrics.commits.count, slowest.max(metrics.commits.longest));
         }
         let committed: Vec<i64> = self.group.committed().await.into_iter().flatten().collect();
         assert_eq!(committed, ends, "all is committed");
@@ -126,12 +130,16 @@ impl Running {
         let is_usual = |told: &String| told.starts_with("assigned") || told.starts_with("revoked");
         assert!(told.iter().all(is_usual), "no partition was lost, and nothing happened to one: {told:?}");
         let (repeats, longest) = (processed.repeats, processed.pace.longest);
-        Ok(format!("at most {longest:?} without a record, {repeats} repeated, {} calls of listeners", told.len()))
+        let told = told.len();
+        Ok(format!(
+            "at most {longest:?} without a record, {repeats} repeated; {commits} commits, at most {slowest:?} each; {told} calls \
+             of listeners"
+        ))
     }
 }
 
 /// Writes a record to each partition every few milliseconds until it is told to stop; gives how many, and the longest time
-/// between two acknowledgements. The first that fails ends it.
+/// between two acknowledgements, in the order of writing. The first that fails ends it.
 async fn write_on(cluster: &TestCluster, topic: &str, mut stopped: watch::Receiver<bool>) -> Result<(i64, Duration)> {
     let producer = client(cluster).await.producer().build().await?;
     let (deliveries, mut unsettled) = mpsc::channel::<Delivery>(100_000);
@@ -198,7 +206,7 @@ async fn a_rolling_restart_of_all_brokers_shows_the_application_no_error() -> Re
         ends.push(cluster.end(&topic, partition).await);
     }
     assert_eq!(ends.iter().sum::<i64>(), written, "each record is in the log once");
-    println!("{written} records written, at most {longest:?} between two acknowledgements");
+    println!("{written} records written, at most {longest:?} between two acknowledgements in order");
     for group in groups {
         group.until_processed(written).await;
         println!("{}", group.close(&ends).await?);
