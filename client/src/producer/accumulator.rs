@@ -155,13 +155,14 @@ impl Accumulator {
         self.hurry = self.open.is_some();
     }
 
-    /// When the partition may have something to send; `None` while it has nothing, or must wait for an answer first.
+    /// When the partition may have something to send; `None` while it has nothing, or must wait for an answer first. What may be
+    /// sent at once is due since it came: of the partitions of a broker the one with the oldest batch has its turn.
     pub(crate) fn due(&self) -> Option<Time> {
         match self.candidate()? {
-            Candidate::Queued(index) => self.batches.get(index).map(|batch| batch.not_before),
+            Candidate::Queued(index) => self.batches.get(index).map(|batch| batch.not_before.max(batch.created)),
             Candidate::Open => self.open.as_ref().map(|open| {
                 let full = open.len() >= self.limits.batch_size;
-                if self.hurry || full { Time::ZERO } else { open.created.saturating_add(self.limits.linger) }
+                if self.hurry || full { open.created } else { open.created.saturating_add(self.limits.linger) }
             }),
         }
     }
