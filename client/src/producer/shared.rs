@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     /// A partition used up the epochs of its producer id.
     renew: AtomicBool,
     tally: Mutex<Tally>,
+    /// A batch was opened since room was last made.
+    opened: AtomicBool,
     /// Batches without an outcome.
     unsettled: watch::Sender<usize>,
     state: AtomicUsize,
@@ -115,6 +117,7 @@ impl Shared {
             no_identity: Mutex::new(None),
             renew: AtomicBool::new(false),
             tally: Mutex::default(),
+            opened: AtomicBool::new(false),
             unsettled: watch::Sender::new(0),
             state: AtomicUsize::new(OPEN),
             next_partition: AtomicU64::new(0),
@@ -303,6 +306,13 @@ impl Shared {
         });
     }
 
+    /// There is no room: whatever fills it is to be sent. Only once per batch that was opened, however often somebody tries.
+    pub(crate) fn hurry_for_room(&self) {
+        if self.opened.swap(false, Ordering::AcqRel) {
+            self.hurry();
+        }
+    }
+
     /// Every open batch goes out without waiting for more records.
     pub(crate) fn hurry(&self) {
         self.each_partition(|partition| {
@@ -334,6 +344,7 @@ impl Shared {
 
     /// A batch was opened in this partition, which the caller holds the lock of.
     pub(crate) fn on_opened(&self) {
+        self.opened.store(true, Ordering::Release);
         self.unsettled.send_modify(|count| *count += 1);
     }
 
