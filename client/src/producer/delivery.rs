@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
@@ -211,19 +212,45 @@ pub struct Delivery {
     index: u32,
     timestamp: i64,
     slot: Option<usize>,
+    /// Whether somebody was given the result.
+    told: AtomicBool,
+    detached: bool,
 }
 
 impl Delivery {
     pub(crate) fn new(outcome: Arc<Outcome>, index: u32, timestamp: i64) -> Self {
-        Self { outcome, index, timestamp, slot: None }
+        Self { outcome, index, timestamp, slot: None, told: AtomicBool::new(false), detached: false }
     }
 
-    /// Lets the record go its way. If it fails, the next [`Producer::flush`](crate::Producer::flush) says so.
-    pub fn detach(self) {}
+    /// Lets the record go its way. If it fails, or has failed and nobody was given the error yet, the next
+    /// [`Producer::flush`](crate::Producer::flush) says so.
+    pub fn detach(mut self) {
+        self.detached = true;
+        if !self.abandon()
+            && !self.told.load(Ordering::Relaxed)
+            && let Some(Err(error)) = self.try_result()
+        {
+            self.outcome.unawaited.add(1, &error);
+        }
+    }
+
+    /// Leaves the failure of the record, if it comes to that, to the next flush. False if it is settled already.
+    fn abandon(&self) -> bool {
+        let mut waiting = self.outcome.lock();
+        if self.outcome.is_settled() {
+            return false;
+        }
+        waiting.abandoned.push(self.index);
+        if let Some(waker) = self.slot.and_then(|slot| waiting.wakers.get_mut(slot)) {
+            *waker = None;
+        }
+        true
+    }
 
     /// What became of the record, if that is known. Every call gives the same.
     pub fn try_result(&self) -> Option<Result<Receipt>> {
         let (result, index) = self.outcome.result(self.index)?;
+        self.told.store(true, Ordering::Relaxed);
         let result = match result {
             Ok(batch) => Ok(Receipt {
                 partition: self.outcome.partition.clone(),
@@ -258,15 +285,8 @@ impl Future for Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.outcome.is_settled() {
-            return;
-        }
-        let mut waiting = self.outcome.lock();
-        if !self.outcome.is_settled() {
-            waiting.abandoned.push(self.index);
-            if let Some(waker) = self.slot.and_then(|slot| waiting.wakers.get_mut(slot)) {
-                *waker = None;
-            }
+        if !self.detached && !self.outcome.is_settled() {
+            self.abandon();
         }
     }
 }
@@ -361,6 +381,20 @@ mod tests {
         let (count, error) = unawaited.take().expect("failures");
         assert_eq!((count, error.written()), (3, Written::Maybe));
         assert!(unawaited.take().is_none());
+    }
+
+    #[test]
+    fn a_failure_that_came_before_the_detaching_is_kept_for_flush_unless_it_was_told() {
+        let (outcome, unawaited) = outcome();
+        let [told, untold, dropped] = [0, 1, 2].map(|index| Delivery::new(outcome.clone(), index, 0));
+        outcome.settle(0, failed(Written::Maybe)).wake();
+        assert!(told.try_result().is_some());
+        told.detach();
+        drop(dropped);
+        assert!(unawaited.take().is_none());
+        untold.detach();
+
+        assert_eq!(unawaited.take().map(|(count, error)| (count, error.written())), Some((1, Written::Maybe)));
     }
 
     #[test]
