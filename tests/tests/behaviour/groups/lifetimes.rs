@@ -60,7 +60,7 @@ async fn a_member_that_was_taken_for_dead_loses_its_partitions_and_comes_back() 
     let proxy = Proxy::new();
     let doomed = through(&proxy, &group).await?;
     let told = Told::default();
-    let builder = group.member_of(&doomed).session_timeout(Duration::from_millis(800)).on_rebalance(told.clone());
+    let builder = group.member_of(&doomed).session_timeout(Duration::from_secs(2)).on_rebalance(told.clone());
     let first = Reading::start(builder.build().await?);
     group.until_shared(&[&first.control], &[2]).await;
     proxy.hold_requests();
