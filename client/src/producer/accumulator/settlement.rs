@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::batch::{Batch, State};
-use super::super::delivery::{BatchReceipt, Failure, Outcome};
+use super::super::delivery::{BatchReceipt, Failure, Outcome, Told};
 use super::super::sequencer::Identity;
 use super::super::verdict::Verdict;
 use super::{Accumulator, is_unknown};
 use crate::clock::Time;
 use crate::error::{Error, ErrorKind, Result, Written};
 
-/// A batch whose outcome is known now. To be told outside of any lock.
+/// A batch whose outcome is known now. To be told before the partition is unlocked: whoever looks for what is not settled finds
+/// either the batch or its outcome.
 pub(crate) struct Settled {
     outcome: Arc<Outcome>,
     first: u32,
@@ -22,8 +23,8 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    /// Tells the outcome. Whether that settles all records that were batched together.
-    pub(crate) fn tell(self) -> bool {
+    /// Tells the outcome.
+    pub(crate) fn tell(self) -> Told {
         self.outcome.settle(self.first, self.result)
     }
 }

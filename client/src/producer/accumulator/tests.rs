@@ -2,12 +2,17 @@
 
 mod schedules;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Wake, Waker};
+
 use milena_protocol::ErrorCode;
 use milena_protocol::records::Batches;
 
 use super::*;
 use crate::error::{Error, ErrorKind, Written};
-use crate::producer::delivery::{BatchReceipt, Delivery};
+use crate::producer::delivery::{BatchReceipt, Delivery, Tally};
 use crate::producer::memory::Memory;
 use crate::producer::sequencer::Identity;
 use crate::producer::verdict::verdict;
@@ -116,13 +121,11 @@ impl Queue {
         let receipt = BatchReceipt { base_offset, log_append_time: None };
         let answer = Answer { verdict, receipt, failure: error.map(Into::into) };
         let settled = self.queue.on_answer(now, token, answer, |_| ms(100));
-        settled.map(Settled::tell);
+        settled.map(|settled| settled.tell().wake());
     }
 
     fn expire(&mut self, now: Time) {
-        for settled in self.queue.expire(now, None) {
-            settled.tell();
-        }
+        Tally::default().settle(self.queue.expire(now, None)).wake();
     }
 }
 
@@ -315,6 +318,27 @@ fn a_batch_that_expires_in_flight_is_maybe_written_and_the_next_epoch_waits_for_
     );
     queue.answer(ms(1_461), again[1].token, ErrorCode::NONE);
     assert_eq!([verdict_of(&second), verdict_of(&third)], [Some(Written::Yes), Some(Written::Yes)]);
+}
+
+/// Looks for failures when it is woken.
+struct Flushing(Arc<Unawaited>, Mutex<Option<u64>>);
+
+impl Wake for Flushing {
+    fn wake(self: Arc<Self>) {
+        *self.1.lock().unwrap() = self.0.take().map(|(count, _)| count);
+    }
+}
+
+#[test]
+fn whoever_is_woken_finds_all_failures_that_were_settled_together() {
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
+    let mut first = queue.batch(ms(0), "a");
+    queue.batch(ms(0), "b").detach();
+    let flushing = Arc::new(Flushing(queue.unawaited.clone(), Mutex::new(None)));
+    let waker = Waker::from(flushing.clone());
+    assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+    queue.expire(ms(1_000));
+    assert_eq!(*flushing.1.lock().unwrap(), Some(1));
 }
 
 #[test]
