@@ -260,7 +260,10 @@ impl Producer {
         let partition = self.partition(&topic, record).map_err(TryEnqueueError::Rejected)?;
         match self.append(&topic, &partition, record, &mut None, false).map_err(TryEnqueueError::Rejected)? {
             Append::Done(delivery) => Ok(delivery),
-            Append::NeedsRoom(_) => Err(TryEnqueueError::Full),
+            Append::NeedsRoom(_) => {
+                self.shared().hurry_for_room();
+                Err(TryEnqueueError::Full)
+            }
             Append::Replaced => Err(TryEnqueueError::TopicNotLoaded),
         }
     }

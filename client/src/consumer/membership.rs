@@ -88,6 +88,8 @@ pub(crate) struct Membership {
     topics: BTreeSet<Arc<str>>,
     /// The topics that the last JoinGroup named.
     offered: BTreeSet<Arc<str>>,
+    /// The generation that it named; −1 for none.
+    offered_generation: i32,
     state: State,
     coordinator: CoordinatorSearch,
     heartbeats: Heartbeats,
@@ -124,6 +126,7 @@ impl Membership {
             rebalance_protocol: common_protocol(&settings.strategies),
             topics: topics.unwrap_or_default(),
             offered: BTreeSet::new(),
+            offered_generation: -1,
             state: State::Outside { due },
             coordinator: CoordinatorSearch::new(),
             heartbeats: Heartbeats::new(settings.heartbeat_interval, settings.session_timeout),

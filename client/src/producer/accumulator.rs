@@ -52,6 +52,10 @@ pub(crate) struct Accumulator {
     max_batch: usize,
     /// How many batches were stamped in this epoch.
     stamped: usize,
+    /// So many of them, from the first, were written or preceded one that was.
+    written: usize,
+    /// So many of them, from the first, preceded one that was given up with an unknown outcome, or are that one.
+    given_up: usize,
     /// The next batch is the first one of a new epoch.
     begins_anew: bool,
     next_token: u64,
@@ -102,6 +106,8 @@ impl Accumulator {
             batches: VecDeque::new(),
             sequencer: Sequencer::default(),
             stamped: 0,
+            written: 0,
+            given_up: 0,
             begins_anew: false,
             next_token: 0,
         }
@@ -149,13 +155,14 @@ impl Accumulator {
         self.hurry = self.open.is_some();
     }
 
-    /// When the partition may have something to send; `None` while it has nothing, or must wait for an answer first.
+    /// When the partition may have something to send; `None` while it has nothing, or must wait for an answer first. What may be
+    /// sent at once is due since it came: of the partitions of a broker the one with the oldest batch has its turn.
     pub(crate) fn due(&self) -> Option<Time> {
         match self.candidate()? {
-            Candidate::Queued(index) => self.batches.get(index).map(|batch| batch.not_before),
+            Candidate::Queued(index) => self.batches.get(index).map(|batch| batch.not_before.max(batch.created)),
             Candidate::Open => self.open.as_ref().map(|open| {
                 let full = open.len() >= self.limits.batch_size;
-                if self.hurry || full { Time::ZERO } else { open.created.saturating_add(self.limits.linger) }
+                if self.hurry || full { open.created } else { open.created.saturating_add(self.limits.linger) }
             }),
         }
     }
@@ -170,7 +177,8 @@ impl Accumulator {
             // Behind a gap only those are sent again of which nobody knows whether they were written: the broker will tell. The
             // others wait for the new epoch, and that waits until no answer is open.
             let in_flight = self.batches.iter().filter(|batch| is_in_flight(batch)).count();
-            let unknown = self.batches.iter().position(|batch| batch.maybe_written && batch.state == State::Queued);
+            let unknown = |batch: &Batch| is_unknown(batch) && batch.state == State::Queued;
+            let unknown = self.batches.iter().position(unknown);
             return match unknown {
                 Some(index) if in_flight < self.limits.max_in_flight => Some(Candidate::Queued(index)),
                 Some(_) => None,
@@ -221,12 +229,11 @@ impl Accumulator {
         let Some(candidate) = self.candidate().filter(|_| self.due().is_some_and(|due| due <= now)) else {
             return Next::Nothing;
         };
-        let unknown = |batch: &Batch| batch.maybe_written || is_in_flight(batch);
-        if self.sequencer.has_gap() && !self.batches.iter().any(unknown) {
+        if self.sequencer.has_gap() && !self.batches.iter().any(is_unknown) {
             for batch in &mut self.batches {
-                batch.stamp = None;
+                (batch.stamp, batch.maybe_written, batch.unrecognised) = (None, false, false);
             }
-            self.stamped = 0;
+            (self.stamped, self.written, self.given_up) = (0, 0, 0);
             if self.sequencer.begin_anew() == Anew::NeedsProducerId {
                 return Next::NeedsProducerId;
             }
@@ -279,6 +286,11 @@ enum Candidate {
     /// The batch with this index.
     Queued(usize),
     Open,
+}
+
+/// Whether an answer about it is still to come.
+fn is_unknown(batch: &Batch) -> bool {
+    is_in_flight(batch) || (batch.maybe_written && !batch.unrecognised)
 }
 
 fn is_in_flight(batch: &Batch) -> bool {

@@ -87,7 +87,8 @@ impl OpenBatch {
             ..BatchHeader::default()
         };
         let reservations = reservations.into_iter().flatten().collect();
-        Batch::queued(header, body, reservations, self.created.saturating_add(delivery_timeout), (self.outcome, 0))
+        let times = (self.created, self.created.saturating_add(delivery_timeout));
+        Batch::queued(header, body, reservations, times, (self.outcome, 0))
     }
 }
 
@@ -119,6 +120,8 @@ pub(crate) struct Batch {
     reservations: Vec<Arc<Reservation>>,
     /// Compressed, or found not worth it.
     pub(crate) prepared: bool,
+    /// When its first record came.
+    pub(crate) created: Time,
     pub(crate) deadline: Time,
     pub(crate) outcome: Arc<Outcome>,
     /// The place of its first record among those that share the outcome.
@@ -132,6 +135,9 @@ pub(crate) struct Batch {
     pub(crate) last_failure: Option<Error>,
     /// An attempt ended without an answer that tells whether it was written.
     pub(crate) maybe_written: bool,
+    /// The broker did not recognise it, and what comes before it is not on its way any more: it will not be written with its
+    /// numbers. If it was written and forgotten, a batch after it was written too.
+    pub(crate) unrecognised: bool,
     /// Its outcome was told while it was in flight; what remains is to learn what became of its sequence numbers.
     pub(crate) expired: bool,
 }
@@ -142,7 +148,7 @@ impl Batch {
         header: BatchHeader,
         body: Vec<Bytes>,
         reservations: Vec<Arc<Reservation>>,
-        deadline: Time,
+        (created, deadline): (Time, Time),
         (outcome, first): (Arc<Outcome>, u32),
     ) -> Self {
         let bytes = body.iter().map(Bytes::len).sum();
@@ -153,6 +159,7 @@ impl Batch {
             uncompressed: bytes,
             reservations,
             prepared: false,
+            created,
             deadline,
             outcome,
             first,
@@ -163,6 +170,7 @@ impl Batch {
             failures: 0,
             last_failure: None,
             maybe_written: false,
+            unrecognised: false,
             expired: false,
         }
     }
@@ -220,8 +228,9 @@ impl Batch {
                 record_count: count,
                 ..BatchHeader::default()
             };
+            let times = (self.created, self.deadline);
             let told = (self.outcome.clone(), self.first + range.start.unsigned_abs());
-            Some(Self::queued(header, vec![body.into()], self.reservations.clone(), self.deadline, told))
+            Some(Self::queued(header, vec![body.into()], self.reservations.clone(), times, told))
         };
         if half == 0 { None } else { Some([part(0..half)?, part(half..self.header.record_count)?]) }
     }

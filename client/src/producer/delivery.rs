@@ -3,10 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
+use super::accumulator::Settled;
 use crate::clock::from_millis;
 use crate::error::{Error, Result, Written};
 use crate::topic_partition::TopicPartition;
@@ -88,6 +90,32 @@ pub(crate) struct Outcome {
     unawaited: Arc<Unawaited>,
 }
 
+/// Whoever waited for what is settled now.
+#[derive(Debug, Default)]
+#[must_use = "whoever waits is to be woken, without any lock held"]
+pub(crate) struct Told {
+    wakers: Vec<Option<Waker>>,
+    outcomes: usize,
+}
+
+impl Told {
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.outcomes += other.outcomes;
+        if self.wakers.is_empty() {
+            self.wakers = other.wakers;
+        } else {
+            self.wakers.extend(other.wakers);
+        }
+        self
+    }
+
+    /// Wakes them. How many outcomes are settled.
+    pub(crate) fn wake(self) -> usize {
+        self.wakers.into_iter().flatten().for_each(Waker::wake);
+        self.outcomes
+    }
+}
+
 /// The result of the records from `first` up to the next part.
 #[derive(Debug)]
 struct Part {
@@ -121,17 +149,16 @@ impl Outcome {
         self.lock().expected += 1;
     }
 
-    /// Settles the part that begins with record `first`. With the last part whoever waits is woken, and the return is true.
-    pub(crate) fn settle(&self, first: u32, result: Result<BatchReceipt, Failure>) -> bool {
+    /// Settles the part that begins with record `first`, and with the last part all of them. What nobody awaits is noted before
+    /// anybody can see that.
+    pub(crate) fn settle(&self, first: u32, result: Result<BatchReceipt, Failure>) -> Told {
         let mut waiting = self.lock();
         waiting.parts.push(Part { first, result });
         if waiting.parts.len() < waiting.expected || self.is_settled() {
-            return false;
+            return Told::default();
         }
         waiting.parts.sort_by_key(|part| part.first);
         let Waiting { wakers, abandoned, parts, .. } = std::mem::take(&mut *waiting);
-        let parts = self.settled.get_or_init(|| parts);
-        drop(waiting);
         for (index, part) in parts.iter().enumerate() {
             if let Err(failure) = &part.result {
                 let end = parts.get(index + 1).map_or(u32::MAX, |next| next.first);
@@ -139,8 +166,8 @@ impl Outcome {
                 self.unawaited.add(count as u64, &failure.error);
             }
         }
-        wakers.into_iter().flatten().for_each(Waker::wake);
-        true
+        self.settled.get_or_init(|| parts);
+        Told { wakers, outcomes: 1 }
     }
 
     /// What became of a record, if that is known: the result of its part, and its index there.
@@ -185,19 +212,45 @@ pub struct Delivery {
     index: u32,
     timestamp: i64,
     slot: Option<usize>,
+    /// Whether somebody was given the result.
+    told: AtomicBool,
+    detached: bool,
 }
 
 impl Delivery {
     pub(crate) fn new(outcome: Arc<Outcome>, index: u32, timestamp: i64) -> Self {
-        Self { outcome, index, timestamp, slot: None }
+        Self { outcome, index, timestamp, slot: None, told: AtomicBool::new(false), detached: false }
     }
 
-    /// Lets the record go its way. If it fails, the next [`Producer::flush`](crate::Producer::flush) says so.
-    pub fn detach(self) {}
+    /// Lets the record go its way. If it fails, or has failed and nobody was given the error yet, the next
+    /// [`Producer::flush`](crate::Producer::flush) says so.
+    pub fn detach(mut self) {
+        self.detached = true;
+        if !self.abandon()
+            && !self.told.load(Ordering::Relaxed)
+            && let Some(Err(error)) = self.try_result()
+        {
+            self.outcome.unawaited.add(1, &error);
+        }
+    }
+
+    /// Leaves the failure of the record, if it comes to that, to the next flush. False if it is settled already.
+    fn abandon(&self) -> bool {
+        let mut waiting = self.outcome.lock();
+        if self.outcome.is_settled() {
+            return false;
+        }
+        waiting.abandoned.push(self.index);
+        if let Some(waker) = self.slot.and_then(|slot| waiting.wakers.get_mut(slot)) {
+            *waker = None;
+        }
+        true
+    }
 
     /// What became of the record, if that is known. Every call gives the same.
     pub fn try_result(&self) -> Option<Result<Receipt>> {
         let (result, index) = self.outcome.result(self.index)?;
+        self.told.store(true, Ordering::Relaxed);
         let result = match result {
             Ok(batch) => Ok(Receipt {
                 partition: self.outcome.partition.clone(),
@@ -232,15 +285,8 @@ impl Future for Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.outcome.is_settled() {
-            return;
-        }
-        let mut waiting = self.outcome.lock();
-        if !self.outcome.is_settled() {
-            waiting.abandoned.push(self.index);
-            if let Some(waker) = self.slot.and_then(|slot| waiting.wakers.get_mut(slot)) {
-                *waker = None;
-            }
+        if !self.detached && !self.outcome.is_settled() {
+            self.abandon();
         }
     }
 }
@@ -263,7 +309,16 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn add(&mut self, records: u64, result: &Result<BatchReceipt, Failure>) {
+    /// Counts and tells outcomes.
+    pub(crate) fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) -> Told {
+        let tell = |told: Told, settled: Settled| {
+            self.add(settled.records, &settled.result);
+            told.and(settled.tell())
+        };
+        settled.into_iter().fold(Told::default(), tell)
+    }
+
+    fn add(&mut self, records: u64, result: &Result<BatchReceipt, Failure>) {
         match result.as_ref().map_err(|failure| failure.error.written()) {
             Ok(_) | Err(Written::Yes) => self.acked += records,
             Err(Written::No) => self.not_written += records,
@@ -292,7 +347,7 @@ mod tests {
         let mut deliveries: Vec<_> =
             (0..3).map(|index| tokio_test::task::spawn(Delivery::new(outcome.clone(), index, 5))).collect();
         assert!(deliveries.iter_mut().all(|delivery| delivery.poll().is_pending()));
-        assert!(outcome.settle(0, Ok(BatchReceipt { base_offset: Some(40), log_append_time: None })));
+        assert_eq!(outcome.settle(0, Ok(BatchReceipt { base_offset: Some(40), log_append_time: None })).wake(), 1);
 
         for (index, delivery) in deliveries.iter_mut().enumerate() {
             assert!(delivery.is_woken());
@@ -304,8 +359,8 @@ mod tests {
     #[test]
     fn a_batch_is_settled_once() {
         let (outcome, _) = outcome();
-        assert!(outcome.settle(0, failed(Written::Maybe)));
-        assert!(!outcome.settle(0, Ok(BatchReceipt { base_offset: Some(1), log_append_time: None })));
+        assert_eq!(outcome.settle(0, failed(Written::Maybe)).wake(), 1);
+        assert_eq!(outcome.settle(0, Ok(BatchReceipt { base_offset: Some(1), log_append_time: None })).wake(), 0);
 
         let result = Delivery::new(outcome, 0, 0).try_result();
         assert!(matches!(result, Some(Err(error)) if error.written() == Written::Maybe));
@@ -317,11 +372,11 @@ mod tests {
         Delivery::new(first.clone(), 0, 0).detach();
         drop(Delivery::new(first.clone(), 1, 0));
         let alive = Delivery::new(first.clone(), 2, 0);
-        first.settle(0, failed(Written::No));
+        first.settle(0, failed(Written::No)).wake();
         drop(alive);
         let second = Outcome::new(TopicPartition::new("orders", 3), unawaited.clone());
         Delivery::new(second.clone(), 0, 0).detach();
-        second.settle(0, failed(Written::Maybe));
+        second.settle(0, failed(Written::Maybe)).wake();
 
         let (count, error) = unawaited.take().expect("failures");
         assert_eq!((count, error.written()), (3, Written::Maybe));
@@ -329,11 +384,25 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_that_came_before_the_detaching_is_kept_for_flush_unless_it_was_told() {
+        let (outcome, unawaited) = outcome();
+        let [told, untold, dropped] = [0, 1, 2].map(|index| Delivery::new(outcome.clone(), index, 0));
+        outcome.settle(0, failed(Written::Maybe)).wake();
+        assert!(told.try_result().is_some());
+        told.detach();
+        drop(dropped);
+        assert!(unawaited.take().is_none());
+        untold.detach();
+
+        assert_eq!(unawaited.take().map(|(count, error)| (count, error.written())), Some((1, Written::Maybe)));
+    }
+
+    #[test]
     fn a_record_that_the_broker_named_has_its_own_error() {
         let (outcome, _) = outcome();
         let rest = Error::new(ErrorKind::Broker, "part of a batch with an invalid record");
         let own = Error::new(ErrorKind::Broker, "the timestamp is in the future");
-        outcome.settle(0, Err(Failure { error: rest, records: vec![(1, own)] }));
+        outcome.settle(0, Err(Failure { error: rest, records: vec![(1, own)] })).wake();
 
         let text = |index| Delivery::new(outcome.clone(), index, 0).try_result().unwrap().unwrap_err().to_string();
         assert_eq!(text(1), "the timestamp is in the future");
@@ -349,9 +418,9 @@ mod tests {
         Delivery::new(outcome.clone(), 2, 0).detach();
         assert!(first.poll().is_pending());
         outcome.on_split();
-        assert!(!outcome.settle(2, failed(Written::No)));
+        assert_eq!(outcome.settle(2, failed(Written::No)).wake(), 0);
         assert!(first.poll().is_pending());
-        assert!(outcome.settle(0, Ok(BatchReceipt { base_offset: Some(70), log_append_time: None })));
+        assert_eq!(outcome.settle(0, Ok(BatchReceipt { base_offset: Some(70), log_append_time: None })).wake(), 1);
 
         let Poll::Ready(Ok(receipt)) = first.poll() else { panic!("not settled") };
         assert_eq!(receipt.offset, Some(71));

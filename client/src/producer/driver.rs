@@ -100,7 +100,7 @@ fn expire(shared: &Shared, now: Time) {
     while let Some(partition) = shared.deadlines.take_due(now) {
         let mut state = partition.lock();
         let trouble = state.trouble().or_else(|| shared.no_producer_id());
-        let settled = state.queue.expire(now, trouble);
+        let told = shared.settle(state.queue.expire(now, trouble));
         let deadline = state.queue.deadline();
         state.watched = deadline.is_some();
         state.schedule(&partition);
@@ -108,7 +108,7 @@ fn expire(shared: &Shared, now: Time) {
         if let Some(deadline) = deadline {
             shared.deadlines.insert(deadline, partition);
         }
-        shared.settle(settled);
+        shared.wake(told);
     }
 }
 

@@ -162,10 +162,10 @@ impl Sender {
     fn answer(&self, now: Time, partition: &Arc<Partition>, token: u64, answer: Answer, at_once: bool) {
         let backoff = |failures| if at_once { Duration::ZERO } else { self.shared.retry_delay(failures) };
         let mut state = partition.lock();
-        let settled = state.queue.on_answer(now, token, answer, backoff);
+        let told = self.shared.settle(state.queue.on_answer(now, token, answer, backoff));
         state.schedule(partition);
         drop(state);
-        self.shared.settle(settled);
+        self.shared.wake(told);
     }
 
     fn on_partition(&self, now: Time, partition: &Arc<Partition>, token: u64, answer: &PartitionProduceResponse) {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tracing::error;
 
 use super::accumulator::{Accumulator, Limits, Settled};
-use super::delivery::{Outcome, Tally, Unawaited};
+use super::delivery::{Outcome, Tally, Told, Unawaited};
 use super::event::ProducerEvent;
 use super::lane::{Agenda, Lane};
 use super::memory::Memory;
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     /// A partition used up the epochs of its producer id.
     renew: AtomicBool,
     tally: Mutex<Tally>,
+    /// A batch was opened since room was last made.
+    opened: AtomicBool,
     /// Batches without an outcome.
     unsettled: watch::Sender<usize>,
     state: AtomicUsize,
@@ -115,6 +117,7 @@ impl Shared {
             no_identity: Mutex::new(None),
             renew: AtomicBool::new(false),
             tally: Mutex::default(),
+            opened: AtomicBool::new(false),
             unsettled: watch::Sender::new(0),
             state: AtomicUsize::new(OPEN),
             next_partition: AtomicU64::new(0),
@@ -236,10 +239,8 @@ impl Shared {
         old.replace();
         let text = format!("topic \"{}\" was deleted and created again", old.name);
         let cause = Error::new(ErrorKind::Broker, text).with_code(milena_protocol::ErrorCode::UNKNOWN_TOPIC_ID);
-        let partitions = old.partitions.load();
-        let settled: Vec<_> = partitions.iter().flat_map(|partition| partition.lock().queue.abandon(&cause)).collect();
+        old.partitions.load().iter().for_each(|partition| self.abandon_partition(partition, &cause));
         self.add_topic(new);
-        self.settle(settled);
         self.tell(&ProducerEvent::TopicRecreated { topic: old.name.clone() });
     }
 
@@ -303,6 +304,13 @@ impl Shared {
         });
     }
 
+    /// There is no room: whatever fills it is to be sent. Only once per batch that was opened, however often somebody tries.
+    pub(crate) fn hurry_for_room(&self) {
+        if self.opened.swap(false, Ordering::AcqRel) {
+            self.hurry();
+        }
+    }
+
     /// Every open batch goes out without waiting for more records.
     pub(crate) fn hurry(&self) {
         self.each_partition(|partition| {
@@ -320,10 +328,7 @@ impl Shared {
     }
 
     fn abandon(&self, cause: &Error) {
-        self.each_partition(|partition| {
-            let settled = partition.lock().queue.abandon(cause);
-            self.settle(settled);
-        });
+        self.each_partition(|partition| self.abandon_partition(partition, cause));
     }
 
     fn each_partition(&self, mut visit: impl FnMut(&Arc<Partition>)) {
@@ -334,17 +339,30 @@ impl Shared {
 
     /// A batch was opened in this partition, which the caller holds the lock of.
     pub(crate) fn on_opened(&self) {
+        self.opened.store(true, Ordering::Release);
         self.unsettled.send_modify(|count| *count += 1);
     }
 
-    /// Tells outcomes. Without any lock held.
-    pub(crate) fn settle(&self, settled: impl IntoIterator<Item = Settled>) {
-        for settled in settled {
-            lock(&self.tally).add(settled.records, &settled.result);
-            if settled.tell() {
-                self.unsettled.send_modify(|count| *count -= 1);
-            }
+    /// Notes outcomes, with the lock of their partition still held: who looks for a batch finds it unsettled or settled, and
+    /// nothing between.
+    pub(crate) fn settle(&self, settled: impl IntoIterator<Item = Settled>) -> Told {
+        lock(&self.tally).settle(settled)
+    }
+
+    /// Wakes whoever waited for them, without any lock held.
+    pub(crate) fn wake(&self, told: Told) {
+        let settled = told.wake();
+        if settled > 0 {
+            self.unsettled.send_modify(|count| *count -= settled);
         }
+    }
+
+    /// Gives up everything that a partition has.
+    fn abandon_partition(&self, partition: &Partition, cause: &Error) {
+        let mut state = partition.lock();
+        let told = self.settle(state.queue.abandon(cause));
+        drop(state);
+        self.wake(told);
     }
 
     /// Tells how many batches have no outcome yet.

@@ -85,9 +85,17 @@ impl TestCluster {
 
     /// Like [`topic`](Self::topic), with one partition on these brokers, of which the first leads.
     pub async fn topic_on(&self, name: &str, brokers: &[i32], configs: &[(&str, &str)]) -> String {
-        let assignment = CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.to_vec() };
+        self.topic_over(name, &[brokers], configs).await
+    }
+
+    /// The same with one partition for each of these lists of brokers.
+    pub async fn topic_over(&self, name: &str, brokers: &[&[i32]], configs: &[(&str, &str)]) -> String {
+        let place = |(index, brokers): (i32, &&[i32])| CreatableReplicaAssignment {
+            partition_index: index,
+            broker_ids: brokers.to_vec(),
+        };
         let topic = CreatableTopic { num_partitions: -1, replication_factor: -1, ..Default::default() };
-        let assignments = vec![assignment];
+        let assignments = (0..).zip(brokers).map(place).collect();
         self.create(CreatableTopic { name: self.unique(name), assignments, configs: settings(configs), ..topic }).await
     }
 

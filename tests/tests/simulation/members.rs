@@ -304,6 +304,7 @@ impl Application {
             policy: self.manner.policy,
             control: self.control.clone(),
             takes,
+            says: self.random.below(10) == 0,
         };
         // A commit is refused while an earlier record is held: who commits by hand does one after the other.
         let beside = slow.is_none() && (delivery.is_some() || self.random.below(2) == 0);
@@ -322,6 +323,8 @@ struct Work {
     policy: CommitPolicy,
     control: ConsumerControl,
     takes: Duration,
+    /// Whether what is acknowledged is committed at once, too.
+    says: bool,
 }
 
 impl Work {
@@ -337,6 +340,12 @@ impl Work {
         self.log.note(self.number, What::Processed(record.topic_partition().clone(), record.offset()));
         match self.policy {
             CommitPolicy::Manual => self.commit(&record).await,
+            CommitPolicy::Acked if self.says => {
+                let (partition, offset, offsets) =
+                    (record.topic_partition().clone(), record.offset(), (&record).into());
+                record.ack();
+                self.commit_offsets(partition, offset + 1, offsets).await;
+            }
             CommitPolicy::Acked => record.ack(),
             // `Returned`: letting go of it is enough.
             _ => drop(record),
@@ -344,14 +353,19 @@ impl Work {
     }
 
     async fn commit(&self, record: &ConsumerRecord) {
-        let (partition, offset) = (record.topic_partition().clone(), record.offset() + 1);
+        self.commit_offsets(record.topic_partition().clone(), record.offset() + 1, record.into()).await;
+    }
+
+    async fn commit_offsets(&self, partition: TopicPartition, offset: i64, offsets: Offsets) {
         let begun = What::CommitStart { partition: partition.clone(), offset, moves_back: false };
         self.log.note(self.number, begun);
-        match self.control.commit(Offsets::from(record)).await {
+        match self.control.commit(offsets).await {
             Ok(()) => self.log.note(self.number, What::CommitOk(partition, offset)),
             Err(error) => {
                 self.log.note(self.number, What::CommitFailed(partition, offset));
-                if error.kind() != ErrorKind::PartitionLost {
+                // Who acknowledges in any order may have an earlier record unfinished.
+                let is_refusal = self.policy == CommitPolicy::Acked && error.kind() == ErrorKind::Usage;
+                if error.kind() != ErrorKind::PartitionLost && !is_refusal {
                     self.log.show(self.number, &error);
                 }
             }

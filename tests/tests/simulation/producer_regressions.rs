@@ -237,3 +237,47 @@ fn a_record_that_was_never_sent_says_what_kept_it() {
         assert!(cause.contains("cannot connect to"), "{cause}");
     });
 }
+
+#[test]
+fn a_busy_partition_does_not_starve_the_others_of_its_broker() {
+    run(1, async |world| {
+        let leader = |partition| world.cluster.partition("orders", partition).leader();
+        let other = (1..6).find(|partition| leader(*partition) == leader(0)).unwrap();
+        let builder = world.client().await.producer().max_request_size(10_000).buffer_memory(300_000);
+        let producer = builder.build().await.unwrap();
+        for partition in [0, other] {
+            producer.send(Record::to("orders").partition(partition).value("established")).await.unwrap();
+        }
+        let feeder = producer.clone();
+        let feeding = tokio::spawn(async move {
+            while let Ok(delivery) = feeder.enqueue(Record::to("orders").partition(0).value(&[b'x'; 5_500])).await {
+                delivery.detach();
+            }
+        });
+        sleep(Duration::from_millis(100)).await;
+
+        let sent = producer.send(Record::to("orders").partition(other).value(&[b'y'; 5_500]));
+        timeout(Duration::from_secs(5), sent).await.expect("its turn comes").unwrap();
+        producer.close(Duration::from_secs(60)).await;
+        feeding.await.unwrap();
+    });
+}
+
+#[test]
+fn a_record_that_finds_no_room_ends_a_long_linger() {
+    run(1, async |world| {
+        let builder = world.client().await.producer().linger(Duration::from_secs(60)).batch_size(4_096);
+        let producer = builder.max_request_size(4_096).buffer_memory(24 * 1024).build().await.unwrap();
+        producer.topic("orders").await.unwrap();
+        for partition in 0..6 {
+            producer.try_enqueue(&Record::to("orders").partition(partition).value(&[b'x'; 2_000])).unwrap().detach();
+        }
+        let record = Record::to("orders").partition(0).value(&[b'y'; 3_000]);
+        let until_there_is_room = async {
+            while producer.try_enqueue(&record).is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(1), until_there_is_room).await.expect("the open batches are sent");
+    });
+}

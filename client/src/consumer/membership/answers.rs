@@ -9,7 +9,7 @@ use milena_protocol::messages::join_group::JoinGroupResponse;
 use milena_protocol::messages::sync_group::{SyncGroupRequestAssignment, SyncGroupResponse};
 use tracing::warn;
 
-use super::protocols::{Assigned, read_assignment};
+use super::protocols::{Assigned, NotUsable, read_assignment};
 use super::{Action, Identity, Leading, Membership, PROTOCOL_TYPE, Role, State, Then};
 use crate::clock::Time;
 use crate::consumer::assignor::{Division, Topics};
@@ -192,7 +192,12 @@ impl Membership {
                     self.take_over(partitions.into_iter().collect(), now);
                 }
             }
-            Err(text) => {
+            // A static member that comes back is given what it had before, whatever it reads now. Once it names the generation it
+            // says something new, and the coordinator has everything divided anew.
+            Err(NotUsable::NotOffered(_)) if self.settings.instance_id.is_some() && self.offered_generation < 0 => {
+                self.join_again(now);
+            }
+            Err(NotUsable::NotOffered(text) | NotUsable::NotRead(text)) => {
                 let text = format!(
                     "the leader of group \"{}\" sent an assignment that cannot be used: {text}",
                     self.settings.group

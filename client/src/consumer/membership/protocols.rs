@@ -65,18 +65,28 @@ pub(super) fn offer(
 ///
 /// # Errors
 /// Why it cannot be used: another program wrote it.
-pub(super) fn read_assignment(bytes: Bytes, topics: &BTreeSet<Arc<str>>) -> Result<Assigned, String> {
+pub(super) fn read_assignment(bytes: Bytes, topics: &BTreeSet<Arc<str>>) -> Result<Assigned, NotUsable> {
     if bytes.is_empty() {
         return Ok(Assigned { partitions: Vec::new(), user_data: Bytes::new() });
     }
-    let assignment = Assignment::decode(bytes).map_err(|error| error.to_string())?;
+    let assignment = Assignment::decode(bytes).map_err(|error| NotUsable::NotRead(error.to_string()))?;
     let partitions: BTreeSet<TopicPartition> = one_by_one(&assignment.partitions).collect();
     if let Some(wrong) = partitions.iter().find(|p| p.partition() < 0 || !topics.contains(p.topic())) {
         let (topic, number) = (wrong.topic(), wrong.partition());
-        return Err(format!("it names partition {number} of topic {topic:?}, which was not asked for"));
+        let text = format!("it names partition {number} of topic {topic:?}, which was not asked for");
+        return Err(NotUsable::NotOffered(text));
     }
     let user_data = assignment.user_data.unwrap_or_default();
     Ok(Assigned { partitions: partitions.into_iter().collect(), user_data })
+}
+
+/// Why an assignment cannot be used.
+#[derive(Debug)]
+pub(super) enum NotUsable {
+    /// It is none.
+    NotRead(String),
+    /// There are partitions in it that the member did not ask for.
+    NotOffered(String),
 }
 
 /// What a member was given.

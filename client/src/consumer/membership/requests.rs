@@ -45,6 +45,7 @@ impl Membership {
             reason: Some(self.said.take().unwrap_or_else(|| self.reason.text().to_owned())),
         };
         self.offered.clone_from(&self.topics);
+        self.offered_generation = self.generation;
         self.state = State::Joining;
         self.attempts += 1;
         Some(Action::Join { broker, timeout, attempt: self.attempts, request })

@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::batch::{Batch, State};
-use super::super::delivery::{BatchReceipt, Failure, Outcome};
+use super::super::delivery::{BatchReceipt, Failure, Outcome, Told};
 use super::super::sequencer::Identity;
 use super::super::verdict::Verdict;
-use super::Accumulator;
+use super::{Accumulator, is_unknown};
 use crate::clock::Time;
 use crate::error::{Error, ErrorKind, Result, Written};
 
-/// A batch whose outcome is known now. To be told outside of any lock.
+/// A batch whose outcome is known now. To be told before the partition is unlocked: whoever looks for what is not settled finds
+/// either the batch or its outcome.
 pub(crate) struct Settled {
     outcome: Arc<Outcome>,
     first: u32,
@@ -22,8 +23,8 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    /// Tells the outcome. Whether that settles all records that were batched together.
-    pub(crate) fn tell(self) -> bool {
+    /// Tells the outcome.
+    pub(crate) fn tell(self) -> Told {
         self.outcome.settle(self.first, self.result)
     }
 }
@@ -73,6 +74,8 @@ impl Accumulator {
             Verdict::Written => {
                 if let Some(stamp) = batch.stamp {
                     self.sequencer.on_written(stamp);
+                    self.written = self.written.max(batch.ordinal + 1);
+                    self.ask_again();
                 }
                 return self.remove(index).and_then(|batch| batch.settled(Ok(answer.receipt)));
             }
@@ -95,13 +98,25 @@ impl Accumulator {
             Verdict::Unknown => batch.maybe_written = true,
             Verdict::NotYet => {}
             Verdict::OutOfSequence => {
-                if index == 0 {
-                    // The broker would have recognised the batch if it had it, for it remembers as many as we have in flight. With
-                    // something before it, a copy of it on a lost connection could still come to be written.
-                    batch.maybe_written = false;
-                    // Nothing before it is unsettled, so what is missing will not come: the broker lost its state, or we gave
-                    // something up.
+                // A batch that the broker has is recognised, for it remembers as many as we have in flight; only after a restart it
+                // knows no more than the last one.
+                if batch.maybe_written && batch.ordinal < self.written {
+                    return self.remove(index).and_then(|batch| batch.settled(Ok(BatchReceipt::NOWHERE)));
+                }
+                if batch.maybe_written && batch.ordinal < self.given_up {
+                    // It was written if that one was, and nobody will ever tell.
+                    return self.reject(index, failure().with_written(Written::Maybe));
+                }
+                // With something before it on its way, it may only have come too early; and copies of both on a lost connection
+                // could still come to be written.
+                let gap = self.sequencer.has_gap();
+                let rests = |batch: &Batch| batch.unrecognised || (gap && !is_unknown(batch));
+                if self.batches.iter().take(index).all(rests) {
+                    // What is missing will not come: the broker lost its state, or we gave something up.
                     self.sequencer.on_gap();
+                    if let Some(batch) = self.batches.get_mut(index) {
+                        batch.unrecognised = true;
+                    }
                 }
             }
         }
@@ -111,14 +126,25 @@ impl Accumulator {
             if stamped {
                 self.sequencer.on_gap();
             }
-            self.remove(index);
+            self.remove_unwritten(index);
             return None;
         }
         batch.failures += 1;
         batch.state = State::Queued;
         batch.not_before = now + backoff(batch.failures);
         batch.last_failure = Some(failure().error);
+        if batch.unrecognised && !self.batches.iter().any(is_unknown) {
+            // No batch after them was written either, so none of them was.
+            for batch in &mut self.batches {
+                (batch.maybe_written, batch.unrecognised) = (false, false);
+            }
+        }
         None
+    }
+
+    /// What became of a batch behind those that the broker did not recognise bears on them: it is to be asked about them again.
+    fn ask_again(&mut self) {
+        self.batches.iter_mut().for_each(|batch| batch.unrecognised = false);
     }
 
     /// The compression that was asked for is done; `None` if it failed, and the batch goes out as it is.
@@ -142,10 +168,9 @@ impl Accumulator {
                 batch.maybe_written = true;
             }
         }
-        let before = self.batches.len();
-        self.batches.retain(|batch| !(batch.expired && batch.state == State::Queued));
-        if self.batches.len() < before {
+        while let Some(index) = self.batches.iter().position(|batch| batch.expired && batch.state == State::Queued) {
             self.sequencer.on_gap();
+            self.remove_unwritten(index);
         }
     }
 
@@ -194,7 +219,7 @@ impl Accumulator {
                 if batch.stamp.is_some() {
                     self.sequencer.on_gap();
                 }
-                self.remove(index);
+                self.remove_unwritten(index);
             }
         }
         settled
@@ -204,7 +229,11 @@ impl Accumulator {
         if self.limits.idempotent {
             self.sequencer.on_gap();
         }
-        self.remove(index).and_then(|batch| batch.settled(Err(failure)))
+        let doubtful = failure.error.written() == Written::Maybe;
+        if let Some(batch) = self.batches.get_mut(index) {
+            batch.maybe_written |= doubtful;
+        }
+        self.remove_unwritten(index).and_then(|batch| batch.settled(Err(failure)))
     }
 
     /// The halves of a batch take its place. They are other batches, so they do not take its sequence numbers.
@@ -216,6 +245,16 @@ impl Accumulator {
         self.batches.remove(index);
         self.batches.insert(index, second);
         self.batches.insert(index, first);
+    }
+
+    /// Removes a batch that was not written as far as is known.
+    fn remove_unwritten(&mut self, index: usize) -> Option<Batch> {
+        let batch = self.remove(index)?;
+        if batch.stamp.is_some() && batch.maybe_written {
+            self.given_up = self.given_up.max(batch.ordinal + 1);
+            self.ask_again();
+        }
+        Some(batch)
     }
 
     fn remove(&mut self, index: usize) -> Option<Batch> {

@@ -2,12 +2,17 @@
 
 mod schedules;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Wake, Waker};
+
 use milena_protocol::ErrorCode;
 use milena_protocol::records::Batches;
 
 use super::*;
 use crate::error::{Error, ErrorKind, Written};
-use crate::producer::delivery::{BatchReceipt, Delivery};
+use crate::producer::delivery::{BatchReceipt, Delivery, Tally};
 use crate::producer::memory::Memory;
 use crate::producer::sequencer::Identity;
 use crate::producer::verdict::verdict;
@@ -116,13 +121,11 @@ impl Queue {
         let receipt = BatchReceipt { base_offset, log_append_time: None };
         let answer = Answer { verdict, receipt, failure: error.map(Into::into) };
         let settled = self.queue.on_answer(now, token, answer, |_| ms(100));
-        settled.map(Settled::tell);
+        settled.map(|settled| settled.tell().wake());
     }
 
     fn expire(&mut self, now: Time) {
-        for settled in self.queue.expire(now, None) {
-            settled.tell();
-        }
+        Tally::default().settle(self.queue.expire(now, None)).wake();
     }
 }
 
@@ -257,6 +260,42 @@ fn out_of_order_with_nothing_before_it_starts_a_new_epoch() {
 }
 
 #[test]
+fn batches_that_the_broker_does_not_recognise_once_their_answers_were_lost_start_a_new_epoch_together() {
+    let mut queue = queue();
+    let deliveries = [queue.batch(ms(0), "a"), queue.batch(ms(0), "b")];
+    queue.all(ms(0)).iter().for_each(|sent| queue.lose(ms(1), sent.token));
+    let again = queue.all(ms(200));
+    assert_eq!(again.len(), 2);
+    again.iter().for_each(|sent| queue.answer(ms(201), sent.token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+
+    let first = queue.next(ms(400)).unwrap();
+    assert_eq!((first.epoch, first.sequence, first.values[0].as_str()), (1, 0, "a"));
+    queue.answer(ms(401), first.token, ErrorCode::NONE);
+    let second = queue.next(ms(401)).unwrap();
+    assert_eq!((second.epoch, second.sequence), (1, 1));
+    queue.answer(ms(402), second.token, ErrorCode::NONE);
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+}
+
+#[test]
+fn what_is_followed_by_a_written_batch_was_written_though_a_restarted_broker_has_forgotten_it() {
+    // A snapshot of Kafka's producer state keeps the last batch of each producer.
+    let mut queue = queue();
+    let deliveries = ["a", "b", "c"].map(|value| queue.batch(ms(0), value));
+    queue.all(ms(0)).iter().for_each(|sent| queue.lose(ms(1), sent.token));
+    let again = queue.all(ms(200));
+    queue.answer(ms(201), again[0].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    queue.answer(ms(201), again[1].token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    queue.answer(ms(201), again[2].token, ErrorCode::NONE);
+    let rest = queue.all(ms(400));
+    assert_eq!(rest.iter().map(|sent| (sent.epoch, sent.sequence)).collect::<Vec<_>>(), [(0, 0), (0, 1)]);
+    rest.iter().for_each(|sent| queue.answer(ms(401), sent.token, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+
+    assert!(deliveries.iter().all(|delivery| verdict_of(delivery) == Some(Written::Yes)));
+    assert_eq!(queue.next(ms(600)), None);
+}
+
+#[test]
 fn a_batch_that_expires_in_flight_is_maybe_written_and_the_next_epoch_waits_for_the_others() {
     // SenderTest.testExpiryOfFirstBatchShouldCauseEpochBumpIfFutureBatchesFail
     let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
@@ -279,6 +318,27 @@ fn a_batch_that_expires_in_flight_is_maybe_written_and_the_next_epoch_waits_for_
     );
     queue.answer(ms(1_461), again[1].token, ErrorCode::NONE);
     assert_eq!([verdict_of(&second), verdict_of(&third)], [Some(Written::Yes), Some(Written::Yes)]);
+}
+
+/// Looks for failures when it is woken.
+struct Flushing(Arc<Unawaited>, Mutex<Option<u64>>);
+
+impl Wake for Flushing {
+    fn wake(self: Arc<Self>) {
+        *self.1.lock().unwrap() = self.0.take().map(|(count, _)| count);
+    }
+}
+
+#[test]
+fn whoever_is_woken_finds_all_failures_that_were_settled_together() {
+    let mut queue = queue_with(|limits| limits.delivery_timeout = ms(1_000));
+    let mut first = queue.batch(ms(0), "a");
+    queue.batch(ms(0), "b").detach();
+    let flushing = Arc::new(Flushing(queue.unawaited.clone(), Mutex::new(None)));
+    let waker = Waker::from(flushing.clone());
+    assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+    queue.expire(ms(1_000));
+    assert_eq!(*flushing.1.lock().unwrap(), Some(1));
 }
 
 #[test]

@@ -80,13 +80,13 @@ impl History {
         (std::mem::take(&mut state.events), std::mem::take(&mut state.shown))
     }
 
-    /// Notes what the group has committed, until the storm is over.
+    /// Notes what the group has committed, until all members are gone; gives what it has then.
     pub(crate) async fn look_at(
         self,
         client: Client,
         group: String,
         mut stopped: watch::Receiver<bool>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<i64>, Error> {
         let all = &self.0.partitions;
         let at_the_end = all.iter().map(|partition| (partition.clone(), Position::End));
         let builder = client.consumer(&group).assign(at_the_end).commit_policy(CommitPolicy::Manual);
@@ -99,14 +99,19 @@ impl History {
             let offsets = consumer.control().committed(all).await?;
             self.note_committed(before, offsets);
         }
-        Ok(consumer.close(Duration::from_secs(10)).await?)
+        let offsets = consumer.control().committed(all).await?;
+        self.note_committed(usize::MAX, offsets.clone());
+        consumer.close(Duration::from_secs(10)).await?;
+        Ok(offsets.into_iter().map(|offset| offset.unwrap_or(0)).collect())
     }
 
     /// What a new owner has heard since the question may be newer than the answer.
     fn note_committed(&self, asked_after: usize, offsets: Vec<Option<i64>>) {
         let mut state = self.lock();
-        let heard: BTreeSet<TopicPartition> = state.events[asked_after..]
+        let heard: BTreeSet<TopicPartition> = state
+            .events
             .iter()
+            .skip(asked_after)
             .filter_map(|event| match &event.what {
                 What::Assigned(partitions) => Some(partitions.iter().map(|(partition, _)| partition.clone())),
                 _ => None,

@@ -99,8 +99,9 @@ async fn storm(
     let history = History::new(&topic, PARTITIONS);
     let client = Client::connect(&cluster.bootstrap()).await?;
     let (stop, stopped) = watch::channel(false);
-    let writing = tokio::spawn(write(client.clone(), topic.clone(), stopped.clone()));
-    let looking = tokio::spawn(history.clone().look_at(client.clone(), manner.group.clone(), stopped));
+    let writing = tokio::spawn(write(client.clone(), topic.clone(), stopped));
+    let (end, ended) = watch::channel(false);
+    let looking = tokio::spawn(history.clone().look_at(client.clone(), manner.group.clone(), ended));
 
     let mut places = Places { members: (0..MOST_MEMBERS).map(|_| None).collect(), random: 7 };
     let (mut joined, mut left, mut died) = (0, 0, 0);
@@ -137,14 +138,21 @@ async fn storm(
     for member in places.members.into_iter().flatten() {
         member.close().await?;
     }
-    looking.await??;
-    verdict(cluster, &manner, &history, written)
+    end.send_replace(true);
+    let committed = looking.await??;
+    verdict(cluster, &manner, &history, written, &committed)
         .await
         .map(|text| format!("{written} records; {joined} members joined, {left} left, {died} died; {text}"))
 }
 
 /// What the checker says of a group whose members are gone.
-async fn verdict(cluster: &TestCluster, manner: &Manner, history: &History, written: usize) -> Result<String, Error> {
+async fn verdict(
+    cluster: &TestCluster,
+    manner: &Manner,
+    history: &History,
+    written: usize,
+    committed: &[i64],
+) -> Result<String, Error> {
     let truth = history.truth(cluster).await;
     let in_log: usize = truth.values().map(|records| records.len()).sum();
     let (events, shown) = history.take();
@@ -159,6 +167,10 @@ async fn verdict(cluster: &TestCluster, manner: &Manner, history: &History, writ
     }
     if in_log != written {
         return Err(format!("{written} records were acknowledged, the log has {in_log}").into());
+    }
+    let ends: Vec<i64> = truth.values().map(|records| records.keys().next_back().map_or(0, |last| last + 1)).collect();
+    if committed != ends {
+        return Err(format!("{committed:?} are committed, the log ends at {ends:?}").into());
     }
     let figures = report.figures;
     Ok(format!(

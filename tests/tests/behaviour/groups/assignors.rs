@@ -1,12 +1,16 @@
 //! How partitions are divided: Kafka's strategies, the application's own, and those that fail.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use milena::{
     Assignments, Assignor, AssignorError, Config, ErrorCode, ErrorKind, Member, Position, Result, TopicPartition,
     Topics,
 };
+use milena_tests::cluster::TestCluster;
+use milena_tests::eventually::eventually;
 
 use super::{Group, Reading, until_read};
 use crate::{GENEROUS, soon};
@@ -146,5 +150,35 @@ async fn what_cannot_work_is_refused_when_it_is_built() -> Result<()> {
     let (kind, text) = refused(slow).await;
     assert_eq!(kind, ErrorKind::Config);
     assert!(text.contains("heartbeat.interval.ms=3000") && text.contains("session.timeout.ms=6000"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn range_gives_members_in_racks_the_partitions_that_have_replicas_there() -> Result<()> {
+    let cluster = TestCluster::shared().await;
+    let client = crate::client(&cluster).await;
+    // Of equally many partitions those with the same number would go to the same member.
+    let one = cluster.topic_over("racks", &[&[1], &[2], &[3]], &[]).await;
+    let other = cluster.topic_over("racks", &[&[2], &[3], &[1], &[2], &[3], &[1]], &[]).await;
+    let (group, mut members) = (cluster.unique("group"), Vec::new());
+    for rack in ["r1", "r2", "r3"] {
+        let builder = client.consumer(&group).subscribe([&one, &other]).assignors(["range"]);
+        let builder = builder.config(Config::default().set("client.rack", rack)?);
+        members.push(builder.heartbeat_interval(Duration::from_millis(100)).build().await?);
+    }
+    // Without racks who has the first partition of one has the first two of the other.
+    let partition = |topic: &str, partition| TopicPartition::new(topic, partition);
+    let near = [(0, [2, 5]), (1, [0, 3]), (2, [1, 4])].map(|(first, second)| {
+        let second = second.map(|number| partition(&other, number));
+        BTreeSet::from_iter(second.into_iter().chain([partition(&one, first)]))
+    });
+    eventually("the partitions in its rack for each", async || {
+        let shares = members.iter().map(|member| BTreeSet::from_iter(member.control().assignment()));
+        shares.eq(near.iter().cloned()).then_some(())
+    })
+    .await;
+    for member in members {
+        member.close(GENEROUS).await?;
+    }
     Ok(())
 }

@@ -60,7 +60,7 @@ async fn a_member_that_was_taken_for_dead_loses_its_partitions_and_comes_back() 
     let proxy = Proxy::new();
     let doomed = through(&proxy, &group).await?;
     let told = Told::default();
-    let builder = group.member_of(&doomed).session_timeout(Duration::from_millis(800)).on_rebalance(told.clone());
+    let builder = group.member_of(&doomed).session_timeout(Duration::from_secs(2)).on_rebalance(told.clone());
     let first = Reading::start(builder.build().await?);
     group.until_shared(&[&first.control], &[2]).await;
     proxy.hold_requests();
@@ -83,12 +83,13 @@ async fn a_record_held_for_longer_than_the_session_costs_no_membership() -> Resu
     let group = Group::new(1).await;
     group.write(2).await;
     let told = Told::default();
-    let builder = group.member().session_timeout(Duration::from_millis(600)).on_rebalance(told.clone());
+    // Not so short that a machine under load misses it.
+    let builder = group.member().session_timeout(Duration::from_secs(2)).on_rebalance(told.clone());
     let mut consumer = builder.build().await?;
     let held = read(&mut consumer, 1).await.remove(0);
-    // A second member would join at once if the first were gone; this waits for three sessions to pass.
+    // A session would be over by then.
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    for _ in 0..18 {
+    for _ in 0..27 {
         ticks.tick().await;
     }
     consumer.commit(&held).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use milena::{CommitPolicy, ConsumerBuilder, ErrorCode, ErrorKind, Result};
+use milena_tests::eventually::eventually;
 
 use super::{Group, Reading, Told, until_read};
 use crate::{GENEROUS, read, soon};
@@ -77,5 +78,33 @@ async fn a_static_member_leaves_its_group_if_it_is_asked_to() -> Result<()> {
     soon("closing", leaver.stop().await.close_and_leave(GENEROUS)).await?;
     group.until_shared(&[&other.control], &[2]).await;
     other.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_static_member_that_comes_back_with_fewer_topics_gets_a_share_of_those() -> Result<()> {
+    let group = Group::new(4).await;
+    let other = group.cluster.topic("other", 4).await;
+    let counts =
+        |members: &[&Reading]| members.iter().map(|member| member.control.assignment().len()).collect::<Vec<_>>();
+    // The first leads.
+    let leader = Reading::start(named(&group, "a").subscribe([&other]).build().await?);
+    eventually("all of it", async || (counts(&[&leader]) == [8]).then_some(())).await;
+    let follower = Reading::start(named(&group, "b").subscribe([&other]).build().await?);
+    eventually("a half each", async || (counts(&[&leader, &follower]) == [4, 4]).then_some(())).await;
+    drop(follower.stop().await);
+
+    // The coordinator gives it what it had before, and asks nobody.
+    let told = Told::default();
+    let follower = Reading::start(named(&group, "b").on_rebalance(told.clone()).build().await?);
+    let of_one_topic = || {
+        let assigned = follower.control.assignment();
+        !assigned.is_empty() && assigned.iter().all(|partition| partition.topic() == group.topic)
+    };
+    let shared = async || (of_one_topic() && counts(&[&leader, &follower]) == [4, 4]).then_some(());
+    eventually("the one topic", shared).await;
+    assert!(told.all().iter().all(|told| told.starts_with("assigned")), "{told:?}");
+    follower.close().await;
+    leader.close().await;
     Ok(())
 }

@@ -404,3 +404,25 @@ fn a_client_that_is_closed_ends_it() {
     rig.member.on_coordinator(Err(Error::closed("client")), rig.now);
     assert_eq!(rig.fail().kind(), ErrorKind::Closed);
 }
+
+#[test]
+fn a_static_member_that_is_given_what_it_read_before_joins_once_more_and_tells_an_error_only_then() {
+    for is_static in [true, false] {
+        let instance_id = is_static.then(|| "a".to_owned());
+        let mut rig = Rig::new(MembershipSettings { instance_id, ..settings() });
+        rig.find(1);
+        rig.join_request();
+        rig.joined(5, "you");
+        rig.sync_request();
+        rig.synced("u", &[0]);
+        if is_static {
+            let again = rig.join_request();
+            let said = Subscription::decode(again.protocols[0].metadata.clone()).unwrap();
+            assert_eq!((said.generation_id, again.member_id.as_str()), (5, "me"), "which is news to the coordinator");
+            rig.joined(6, "you");
+            rig.sync_request();
+            rig.synced("u", &[0]);
+        }
+        assert!(rig.report().to_string().contains("partition 0 of topic \"u\", which was not asked for"));
+    }
+}

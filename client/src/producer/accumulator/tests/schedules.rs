@@ -51,6 +51,8 @@ enum Step {
     LoseAnswer,
     /// The connection breaks: which of the requests were applied before.
     Break(u8),
+    /// The broker restarts: which of the requests were applied before. Of a producer it remembers only the last batch.
+    Restart(u8),
     Reject(ErrorCode),
     /// The oldest request is applied, and its answer comes when nobody waits for it any more.
     MoveLeader,
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Answer),
         1 => Just(Step::LoseAnswer),
         1 => (0u8..6).prop_map(Step::Break),
+        1 => (0u8..6).prop_map(Step::Restart),
         1 => Just(Step::Reject(ErrorCode::INVALID_RECORD)),
         1 => Just(Step::Reject(ErrorCode::MESSAGE_TOO_LARGE)),
         1 => Just(Step::MoveLeader),
@@ -104,13 +107,16 @@ proptest! {
                     let code = log.produce(&request);
                     queue.answer(now, request.token, code);
                 },
-                Step::LoseAnswer | Step::Break(_) => {
-                    let applied = if let Step::Break(count) = step { usize::from(count) } else { 1 };
+                Step::LoseAnswer | Step::Break(_) | Step::Restart(_) => {
+                    let applied = if let Step::Break(count) | Step::Restart(count) = step { usize::from(count) } else { 1 };
                     for (index, request) in std::mem::take(&mut wire).into_iter().enumerate() {
                         if index < applied {
                             log.produce(&request);
                         }
                         queue.lose(now, request.token);
+                    }
+                    if matches!(step, Step::Restart(_)) {
+                        log.window.drain(..log.window.len().saturating_sub(1));
                     }
                 }
                 Step::Reject(code) => if let Some(request) = wire.pop_front() {
