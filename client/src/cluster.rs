@@ -359,17 +359,7 @@ impl Cluster {
         let mut brokers = lock(&self.0.brokers);
         let inner = Arc::downgrade(&self.0);
         let queue = brokers.entry(peer).or_insert_with(|| {
-            let of_silence = inner.clone();
-            RequestQueue::spawn(
-                self.0.net.clone(),
-                move || inner.upgrade().and_then(|inner| inner.address(peer)),
-                // What it was asked for may be somebody else's by now.
-                move || {
-                    if let Some(inner) = of_silence.upgrade() {
-                        Self(inner).request_refresh();
-                    }
-                },
-            )
+            RequestQueue::spawn(self.0.net.clone(), move || inner.upgrade().and_then(|inner| inner.address(peer)))
         });
         queue.clone()
     }

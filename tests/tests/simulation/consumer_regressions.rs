@@ -239,25 +239,3 @@ fn somebody_elses_topic_was_not_created_by_a_request_that_was_refused_before() {
         client.create_topic("ours", 1, 1).await.unwrap();
     });
 }
-
-#[test]
-fn a_leader_that_froze_before_it_said_where_to_read_is_not_waited_for() {
-    run(1, async |world| {
-        write(&world, "orders", 5).await;
-        let client = world.client().await;
-        let partition = world.cluster.partition("orders", 0);
-        let frozen = partition.leader().unwrap();
-        // Its other connections are known to be good by then.
-        drop(client.reader().assign([(("orders", 0), Position::End)]).build().await.unwrap());
-        let _fault = world.cluster.fault(Fault::on(ApiKey::LIST_OFFSETS).broker(frozen).always().never_answer());
-        let began = Instant::now();
-        let elect = async {
-            sleep(Duration::from_secs(1)).await;
-            partition.elect(frozen % 3 + 1);
-        };
-        let reader = client.reader().assign([(("orders", 0), Position::Beginning)]);
-        let (consumer, ()) = tokio::join!(reader.build(), elect);
-        assert_eq!(consumer.unwrap().next().await.unwrap().unwrap().offset(), 0);
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    });
-}

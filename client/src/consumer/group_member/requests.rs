@@ -47,12 +47,7 @@ impl GroupMember {
             self.disconnect();
         }
         let cluster = self.shared.cluster.clone();
-        let queue = RequestQueue::spawn(
-            cluster.net().clone(),
-            move || cluster.address(broker),
-            // A join waits for the others.
-            || {},
-        );
+        let queue = RequestQueue::spawn(cluster.net().clone(), move || cluster.address(broker));
         self.connection = Some((broker, queue.clone()));
         queue
     }

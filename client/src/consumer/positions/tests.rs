@@ -238,3 +238,16 @@ fn what_one_leader_validated_does_not_count_under_the_next() {
     assert_eq!(position.fetch_from(Time::ZERO), None);
     assert_eq!(ask(&mut position).ask, Ask::EpochEnd(3));
 }
+
+#[test]
+fn what_a_former_leader_was_asked_is_asked_of_the_new_one() {
+    let mut position = ReadPosition::new(Position::Beginning, LeaseId(0), false);
+    position.on_leader_epoch(1);
+    let former = ask(&mut position);
+    position.on_leader_epoch(2);
+    let question = ask(&mut position);
+    assert_eq!((question.ask, position.on_offset(former.generation, Some(at(7, 1)))), (former.ask, Resolved::Nothing));
+    position.on_offset(question.generation, Some(at(3, 1)));
+
+    assert_eq!(position.fetch_from(Time::ZERO), Some(at(3, 1)));
+}
