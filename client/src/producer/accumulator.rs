@@ -226,6 +226,7 @@ impl Accumulator {
 
     /// Takes the next batch to send, if one is due.
     pub(crate) fn next(&mut self, now: Time, compressor: &mut Compressor) -> Next {
+        self.sequencer.on_time(now);
         let Some(candidate) = self.candidate().filter(|_| self.due().is_some_and(|due| due <= now)) else {
             return Next::Nothing;
         };
