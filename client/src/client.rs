@@ -130,8 +130,8 @@ impl Client {
             )
             .await;
         match response {
-            // Our own first try may have succeeded without an answer.
-            Err((error, attempts)) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) && attempts > 1 => {}
+            // Our own earlier try has succeeded without an answer.
+            Err((error, true)) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
             Err((error, _)) => return Err(error),
             Ok(()) => {}
         }
@@ -164,7 +164,7 @@ impl Client {
             })
             .await;
         match response {
-            Err((error, attempts)) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) && attempts > 1 => {}
+            Err((error, true)) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => {}
             Err((error, _)) => return Err(error),
             Ok(()) => {}
         }
@@ -212,26 +212,28 @@ impl Client {
         &self.cluster
     }
 
-    /// Sends an administrative request to the controller, or whoever is known, until it is answered for good.
+    /// Sends an administrative request to the controller, or whoever is known, until it is answered for good. With an error comes
+    /// whether an earlier try may have been carried out.
     async fn administer<R: Request + Send + 'static>(
         &self,
         doing: &str,
         build: impl Fn(i16) -> R + Send + Sync + Clone + 'static,
         outcome: impl Fn(&R::Response) -> Option<(ErrorCode, Option<String>)>,
-    ) -> Result<(), (Error, u32)> {
+    ) -> Result<(), (Error, bool)> {
         let net = self.cluster.net();
-        let deadline = net.now().saturating_add(self.api_timeout().map_err(|error| (error, 0))?);
+        let deadline = net.now().saturating_add(self.api_timeout().map_err(|error| (error, false))?);
         let mut last = None;
+        let mut perhaps_done = false;
         for attempt in 1.. {
             let left = deadline.saturating_sub(net.now());
             if self.cluster.is_closed() {
-                return Err((Error::closed("client"), attempt));
+                return Err((Error::closed("client"), perhaps_done));
             }
             if left.is_zero() {
                 let error =
                     Error::new(ErrorKind::TimedOut, format!("{doing} was not done within default.api.timeout.ms"))
                         .with_written(Written::Maybe);
-                return Err((last.map_or(error.clone(), |cause: Error| error.with_source(cause)), attempt));
+                return Err((last.map_or(error.clone(), |cause: Error| error.with_source(cause)), perhaps_done));
             }
             let broker = self.cluster.view().controller.or_else(|| self.cluster.any_broker());
             let error = match broker {
@@ -255,13 +257,15 @@ impl Client {
             };
             // A topic that is unknown to the controller is not there.
             if !error.is_retriable() || error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) {
-                return Err((error, attempt));
+                return Err((error, perhaps_done));
             }
             self.cluster.request_refresh();
+            // A refusal says that nothing was done.
+            perhaps_done |= matches!(error.code(), None | Some(ErrorCode::REQUEST_TIMED_OUT));
             last = Some(error);
             tokio::time::sleep(self.cluster.retry_delay(attempt).min(deadline.saturating_sub(net.now()))).await;
         }
-        Err((Error::new(ErrorKind::TimedOut, doing), u32::MAX))
+        Err((Error::new(ErrorKind::TimedOut, doing), perhaps_done))
     }
 
     async fn seen_by_every_broker(

@@ -11,6 +11,7 @@ use milena_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use milena_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
 };
+use milena_protocol::primitives::Uuid;
 use tokio::sync::{Notify, watch};
 
 use crate::backoff::Backoff;
@@ -168,8 +169,14 @@ impl Cluster {
     }
 
     /// A broker said in an error who leads a partition now (KIP-951). Whether that was news.
-    pub(crate) fn on_leader_hint(&self, topic_partition: &TopicPartition, leader: i32, leader_epoch: i32) -> bool {
-        self.change_view(|view| view.with_leader(topic_partition, leader, leader_epoch)).is_some()
+    pub(crate) fn on_leader_hint(
+        &self,
+        topic_partition: &TopicPartition,
+        topic_id: Uuid,
+        leader: i32,
+        leader_epoch: i32,
+    ) -> bool {
+        self.change_view(|view| view.with_leader(topic_partition, topic_id, leader, leader_epoch)).is_some()
     }
 
     /// The topic, once it is known; waits for it at most `within`.
@@ -352,7 +359,17 @@ impl Cluster {
         let mut brokers = lock(&self.0.brokers);
         let inner = Arc::downgrade(&self.0);
         let queue = brokers.entry(peer).or_insert_with(|| {
-            RequestQueue::spawn(self.0.net.clone(), move || inner.upgrade().and_then(|inner| inner.address(peer)))
+            let of_silence = inner.clone();
+            RequestQueue::spawn(
+                self.0.net.clone(),
+                move || inner.upgrade().and_then(|inner| inner.address(peer)),
+                // What it was asked for may be somebody else's by now.
+                move || {
+                    if let Some(inner) = of_silence.upgrade() {
+                        Self(inner).request_refresh();
+                    }
+                },
+            )
         });
         queue.clone()
     }

@@ -185,7 +185,7 @@ impl ConsumerBuilder {
     /// objects; `TimedOut` if a position could not be found within `default.api.timeout.ms`; `Closed` if the client is closed.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Dropping the future makes no consumer; the topics that it named stay in view for a while.
     pub async fn build(self) -> Result<Consumer> {
         let settings = self.config.consumer()?;
         let client = self.config.client()?;

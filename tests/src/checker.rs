@@ -117,6 +117,9 @@ pub struct Figures {
     pub by_zombies: usize,
     /// How often a partition came to another member than the one before.
     pub moved: usize,
+    /// How often a revoked partition was given away while its last owner had not finished with what it got of it. So it may be
+    /// once the revocation's time is over, or the group has gone on without that member; else it must not.
+    pub unfinished: usize,
     /// The longest time without any record.
     pub longest_pause: Duration,
 }

@@ -118,11 +118,20 @@ impl ClusterView {
         }
     }
 
-    /// The view after a broker said, in an error, who leads a partition now (KIP-951).
-    pub(crate) fn with_leader(&self, topic_partition: &TopicPartition, leader: i32, leader_epoch: i32) -> Option<Self> {
+    /// The view after a broker said, in an error, who leads a partition now (KIP-951). `topic_id`: the topic that it was asked of.
+    pub(crate) fn with_leader(
+        &self,
+        topic_partition: &TopicPartition,
+        topic_id: Uuid,
+        leader: i32,
+        leader_epoch: i32,
+    ) -> Option<Self> {
         let index = usize::try_from(topic_partition.partition()).ok()?;
         let topic = self.topics.get(topic_partition.topic_name())?;
         let known = topic.partitions.get(index)?;
+        if topic.id != topic_id && !topic.id.is_zero() && !topic_id.is_zero() {
+            return None;
+        }
         if leader < 0 || leader_epoch <= known.leader_epoch || !self.brokers.contains_key(&leader) {
             return None;
         }
@@ -292,10 +301,11 @@ mod tests {
     #[test]
     fn a_newer_leader_named_in_an_error_is_taken_over() {
         let view = ClusterView::default().merge(&answer(1, &[(1, 5)]));
-        let partition = TopicPartition::new("orders", 0);
+        let (partition, id) = (TopicPartition::new("orders", 0), Uuid([1; 16]));
 
-        assert!(view.with_leader(&partition, 2, 5).is_none());
-        assert!(view.with_leader(&partition, 9, 6).is_none());
-        assert_eq!(leaders(&view.with_leader(&partition, 2, 6).unwrap()), [(Some(2), 6)]);
+        assert!(view.with_leader(&partition, Uuid([2; 16]), 2, 6).is_none(), "of another topic of that name");
+        assert!(view.with_leader(&partition, id, 2, 5).is_none());
+        assert!(view.with_leader(&partition, id, 9, 6).is_none());
+        assert_eq!(leaders(&view.with_leader(&partition, id, 2, 6).unwrap()), [(Some(2), 6)]);
     }
 }

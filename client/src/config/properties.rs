@@ -198,8 +198,8 @@ settings! {
         /// The name under which brokers log and limit this client.
         "client.id" => client_id(impl Into<String>): String = [String::from("milena")] in [0 to 32767 bytes];
 
-        /// The rack or zone that the client runs in, in the brokers' words (`broker.rack`): consumers then read from a
-        /// replica nearby where the cluster lets them.
+        /// The rack or zone that the client runs in, in the brokers' words (`broker.rack`). A group is told, and
+        /// its assignor may go by it; reads go to the leader all the same.
         "client.rack" => client_rack(impl Into<String>): Option<String> = [none] in [1 to 32767 bytes];
 
         /// How long a broker may take to answer a request. Then the connection counts as broken and the request is

@@ -77,6 +77,7 @@ pub(crate) struct Assignment {
 pub(crate) struct Asked {
     pub(crate) generation: u64,
     pub(crate) position: FetchPosition,
+    pub(crate) topic_id: Uuid,
 }
 
 /// What to fetch from a broker now.
@@ -364,7 +365,7 @@ impl Assignment {
             let wanted =
                 Wanted { topic_id: partition.topic_id, offset: position.offset, leader_epoch: leader.epoch, max_bytes };
             wants.wanted.insert(partition.name.clone(), wanted);
-            let asked = Asked { generation: partition.fetch.generation(), position };
+            let asked = Asked { generation: partition.fetch.generation(), position, topic_id: partition.topic_id };
             wants.asked.insert(partition.name.clone(), asked);
         }
         if wants.left_out {

@@ -117,12 +117,14 @@ impl ConsumerControl {
     pub async fn committed_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<CommittedOffset>>> {
         self.0.open()?;
         let group = self.0.group("asking for committed offsets")?;
-        for partition in partitions {
+        // One that is named twice is asked for once.
+        let asked: Vec<_> = partitions.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        for partition in &asked {
             self.0.cluster.topic(partition.topic_name(), UNKNOWN_TOPIC).await?;
         }
         let deadline = self.0.now().saturating_add(self.0.api_timeout);
-        let mut found = coordinator::fetch_committed(&self.0.cluster, &group, partitions, deadline).await?;
-        Ok(partitions.iter().map(|partition| found.remove(partition).flatten()).collect())
+        let found = coordinator::fetch_committed(&self.0.cluster, &group, &asked, deadline).await?;
+        Ok(partitions.iter().map(|partition| found.get(partition).cloned().flatten()).collect())
     }
 
     /// The partitions that are read, in order.

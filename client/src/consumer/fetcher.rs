@@ -207,7 +207,7 @@ impl Fetcher {
         let doubtful = self.shared.lock().assignment.on_fetch_failed(partition, asked, code, self.broker, retry);
         let leader = &data.current_leader;
         let known = leader.leader_id >= 0
-            && self.shared.cluster.on_leader_hint(partition, leader.leader_id, leader.leader_epoch);
+            && self.shared.cluster.on_leader_hint(partition, asked.topic_id, leader.leader_id, leader.leader_epoch);
         doubtful && !known
     }
 }

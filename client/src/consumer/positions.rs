@@ -371,6 +371,12 @@ impl ReadPosition {
             return;
         }
         self.checked_epoch = epoch;
+        if let State::Resolving { wish } = self.state
+            && !matches!(wish.target, Target::Committed)
+        {
+            // The former leader may never answer.
+            self.go_for(wish);
+        }
         if let State::Fetching { position, .. } | State::Validating { position } = self.state {
             let not_before = Time::ZERO;
             // What the leader of an older epoch was asked may be answered with what did not last.

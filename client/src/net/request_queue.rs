@@ -52,8 +52,13 @@ pub(crate) struct Response<T> {
 }
 
 impl RequestQueue {
-    /// Starts a connection task to wherever `address` says at the moment of connecting.
-    pub(crate) fn spawn(net: Arc<Net>, address: impl Fn() -> Option<Address> + Send + 'static) -> Self {
+    /// Starts a connection task to wherever `address` says at the moment of connecting. `on_silence` hears of a broker that does not
+    /// answer for some seconds.
+    pub(crate) fn spawn(
+        net: Arc<Net>,
+        address: impl Fn() -> Option<Address> + Send + 'static,
+        on_silence: impl Fn() + Send + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             room: Semaphore::new(CAPACITY),
@@ -63,6 +68,7 @@ impl RequestQueue {
         let source = Source {
             shared: shared.clone(),
             address: Box::new(address),
+            on_silence: Box::new(on_silence),
             patience: net.limits.request_timeout,
             versions: None,
             in_flight: BTreeMap::new(),
@@ -159,6 +165,7 @@ struct Source {
     address: Box<dyn Fn() -> Option<Address> + Send>,
     /// `request.timeout.ms`.
     patience: Duration,
+    on_silence: Box<dyn Fn() + Send>,
     versions: Option<BrokerVersions>,
     in_flight: BTreeMap<u64, (i16, oneshot::Sender<Answer>)>,
     next_token: u64,
@@ -218,6 +225,10 @@ impl RequestSource for Source {
                 Err(error) => drop(answer.send(Err(error))),
             }
         }
+    }
+
+    fn on_silence(&mut self) {
+        (self.on_silence)();
     }
 
     fn on_response(&mut self, _now: Time, token: u64, frame: Bytes) -> Result<()> {

@@ -171,7 +171,8 @@ impl Sender {
     fn on_partition(&self, now: Time, partition: &Arc<Partition>, token: u64, answer: &PartitionProduceResponse) {
         let code = answer.error_code;
         let (leader, epoch) = (answer.current_leader.leader_id, answer.current_leader.leader_epoch);
-        let moved = leader >= 0 && self.shared.cluster.on_leader_hint(&partition.name, leader, epoch);
+        let moved =
+            leader >= 0 && self.shared.cluster.on_leader_hint(&partition.name, partition.topic_id, leader, epoch);
         if code.refreshes_metadata() {
             self.shared.cluster.request_refresh();
         }

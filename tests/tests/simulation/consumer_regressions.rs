@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milena::{ApiKey, CommitPolicy, ErrorCode, ErrorKind, Offsets, Position, Record};
+use milena::{ApiKey, CommitPolicy, ErrorCode, ErrorKind, Offsets, Position, Record, TopicPartition};
 use milena_mock_broker::{Fault, Topic};
 use tokio::time::{Instant, sleep};
 
@@ -202,5 +202,62 @@ fn the_time_in_which_a_read_waits_does_not_count_as_time_without_progress() {
         sleep(Duration::from_secs(9)).await;
         control.commit(&record).await.unwrap();
         assert_eq!(control.assignment().len(), 6, "it is still a member");
+    });
+}
+
+#[test]
+fn a_partition_may_be_asked_for_twice_what_is_committed_of_it() {
+    run(1, async |world| {
+        write(&world, "orders", 5).await;
+        let reader = world.client().await.consumer("g").assign([(("orders", 0), Position::Beginning)]);
+        let mut consumer = reader.commit_policy(CommitPolicy::Manual).build().await.unwrap();
+        let record = consumer.next().await.unwrap().unwrap();
+        consumer.commit(&record).await.unwrap();
+        let partition = TopicPartition::new("orders", 0);
+        let committed = consumer.control().committed(&[partition.clone(), partition]).await.unwrap();
+        assert_eq!(committed, [Some(1), Some(1)]);
+    });
+}
+
+#[test]
+fn somebody_elses_topic_was_not_created_by_a_request_that_was_refused_before() {
+    run(1, async |world| {
+        let client = world.client().await;
+        for (api, code) in [
+            (ApiKey::CREATE_TOPICS, ErrorCode::TOPIC_ALREADY_EXISTS),
+            (ApiKey::DELETE_TOPICS, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        ] {
+            let _fault = world.cluster.fault(Fault::on(api).error(ErrorCode::NOT_CONTROLLER));
+            let refused = match api {
+                ApiKey::CREATE_TOPICS => client.create_topic("orders", 1, 1).await,
+                _ => client.delete_topic("none").await,
+            };
+            assert_eq!(refused.unwrap_err().code(), Some(code));
+        }
+        let _fault =
+            world.cluster.fault(Fault::on(ApiKey::CREATE_TOPICS).apply_then_error(ErrorCode::REQUEST_TIMED_OUT));
+        client.create_topic("ours", 1, 1).await.unwrap();
+    });
+}
+
+#[test]
+fn a_leader_that_froze_before_it_said_where_to_read_is_not_waited_for() {
+    run(1, async |world| {
+        write(&world, "orders", 5).await;
+        let client = world.client().await;
+        let partition = world.cluster.partition("orders", 0);
+        let frozen = partition.leader().unwrap();
+        // Its other connections are known to be good by then.
+        drop(client.reader().assign([(("orders", 0), Position::End)]).build().await.unwrap());
+        let _fault = world.cluster.fault(Fault::on(ApiKey::LIST_OFFSETS).broker(frozen).always().never_answer());
+        let began = Instant::now();
+        let elect = async {
+            sleep(Duration::from_secs(1)).await;
+            partition.elect(frozen % 3 + 1);
+        };
+        let reader = client.reader().assign([(("orders", 0), Position::Beginning)]);
+        let (consumer, ()) = tokio::join!(reader.build(), elect);
+        assert_eq!(consumer.unwrap().next().await.unwrap().unwrap().offset(), 0);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     });
 }

@@ -111,6 +111,7 @@ fn storms(count: u64, strategy: &'static str, are_static: bool, first: usize) {
     };
     for_each_seed(count, scenario, |(policy, figures, Divisions { moved, least, .. })| {
         let Figures { delivered, repeated, longest_pause, .. } = figures;
+        assert_eq!(figures.unfinished, 0, "a revocation waits for the application");
         eprintln!(
             "{strategy}, {kind} members, {policy:?}: {repeated} of {delivered} records read again, at most {longest_pause:?} \
              without a record, {moved} partitions moved where {least} had to"

@@ -47,7 +47,12 @@ impl GroupMember {
             self.disconnect();
         }
         let cluster = self.shared.cluster.clone();
-        let queue = RequestQueue::spawn(cluster.net().clone(), move || cluster.address(broker));
+        let queue = RequestQueue::spawn(
+            cluster.net().clone(),
+            move || cluster.address(broker),
+            // A join waits for the others.
+            || {},
+        );
         self.connection = Some((broker, queue.clone()));
         queue
     }
