@@ -70,7 +70,7 @@ impl Drop for Handle {
 /// How all records of a producer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReport {
-    /// Written, or with acks=0 sent.
+    /// Written. With acks=0: handed to a connection, and those are lost that it could not write before it broke or was closed.
     pub acked: u64,
     /// Not in the log, those included that were never sent.
     pub not_written: u64,

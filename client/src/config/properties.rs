@@ -269,7 +269,8 @@ settings! {
         /// the connection is busy a batch grows on, up to `max.request.size`.
         "batch.size" => batch_size(usize): usize = [16384 bytes] in [0 to 2147483647 bytes];
 
-        /// The memory for records that are not settled yet, a hard limit. When it is used up, enqueuing waits for room.
+        /// The memory for records that are not settled yet; more than 4 GiB count as 4 GiB. When it is used up, enqueuing waits
+        /// for room. Only a compressed batch that a broker finds too large takes more, while it is split and sent in parts.
         "buffer.memory" => buffer_memory(usize): usize = [32 MiB] in [4096 to 9223372036854775807 bytes];
 
         /// How long enqueuing may wait for room in the buffer, or for what is not yet known about a topic.

@@ -1,8 +1,9 @@
 //! The batches of one partition, in the order in which they were enqueued: open, queued, in flight. Pure.
 //!
-//! Batches leave and are settled in order. Of an idempotent producer at most five wait for their answers, since the broker
-//! remembers five; of another one only one, or a retry could overtake; and of a new identity the first one goes alone. While that window is full the open batch keeps growing:
-//! `batch.size` is a reason to send, not a cap.
+//! Batches leave in order; their answers may come in another. Of an idempotent producer at most five wait for their answers,
+//! since the broker remembers five; of another one only one, or a retry could overtake; and of an identity that the broker may
+//! not know the first one goes alone. While that window is full the open batch keeps growing: `batch.size` is a reason to send,
+//! not a cap.
 
 mod settlement;
 
@@ -226,6 +227,7 @@ impl Accumulator {
 
     /// Takes the next batch to send, if one is due.
     pub(crate) fn next(&mut self, now: Time, compressor: &mut Compressor) -> Next {
+        self.sequencer.on_time(now);
         let Some(candidate) = self.candidate().filter(|_| self.due().is_some_and(|due| due <= now)) else {
             return Next::Nothing;
         };

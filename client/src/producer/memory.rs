@@ -26,6 +26,7 @@ impl Drop for Waiting<'_> {
 
 impl Memory {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
+        // A semaphore gives at most so many permits at a time.
         let limit = limit.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         Arc::new(Self { limit, free: Semaphore::new(limit), pool: Mutex::default(), waiting: AtomicUsize::new(0) })
     }

@@ -3,6 +3,10 @@
 //! Identity and numbers are per partition: each goes through its own epochs of the producer id, and a gap in one partition costs
 //! the others nothing. All arithmetic is modulo 2^31, as the broker's is.
 
+use std::time::Duration;
+
+use crate::clock::Time;
+
 /// Who stamped a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -24,9 +28,13 @@ pub(crate) struct Sequencer {
     next_sequence: i32,
     /// A stamped batch was given up: numbers are missing, and the broker will refuse what comes after them.
     gap: bool,
-    /// A batch of this identity was written.
-    established: bool,
+    /// When a batch of this identity was last known to be written.
+    established: Option<Time>,
 }
+
+/// How long a broker is trusted to remember the numbers of an idle producer: well below its `producer.id.expiration.ms`, which is a
+/// day unless somebody has changed it.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 
 /// What [`Sequencer::begin_anew`] needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +64,19 @@ impl Sequencer {
     /// Whether the broker is known to have numbers of this identity. One that has none accepts any number, so that the second
     /// batch would be written if the first one was refused.
     pub(crate) fn is_established(&self) -> bool {
-        self.established
+        self.established.is_some()
     }
 
     /// A batch with this stamp was written.
-    pub(crate) fn on_written(&mut self, stamp: Stamp) {
-        self.established |= self.identity == Some(stamp.identity);
+    pub(crate) fn on_written(&mut self, now: Time, stamp: Stamp) {
+        if self.identity == Some(stamp.identity) {
+            self.established = Some(now);
+        }
+    }
+
+    /// After a long pause the broker may have forgotten the numbers.
+    pub(crate) fn on_time(&mut self, now: Time) {
+        self.established = self.established.filter(|written| now < written.saturating_add(REMEMBERED));
     }
 
     /// A producer id was given. One that is in use stays.
@@ -89,7 +104,7 @@ impl Sequencer {
     /// Closes the gap with a new epoch. Only when no batch of the old one has an unknown outcome.
     pub(crate) fn begin_anew(&mut self) -> Anew {
         self.next_sequence = 0;
-        self.established = false;
+        self.established = None;
         match self.identity.take() {
             Some(Identity { producer_id, epoch }) if epoch < i16::MAX => {
                 self.identity = Some(Identity { producer_id, epoch: epoch + 1 });

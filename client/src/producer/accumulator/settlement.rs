@@ -73,7 +73,7 @@ impl Accumulator {
         match answer.verdict {
             Verdict::Written => {
                 if let Some(stamp) = batch.stamp {
-                    self.sequencer.on_written(stamp);
+                    self.sequencer.on_written(now, stamp);
                     self.written = self.written.max(batch.ordinal + 1);
                     self.ask_again();
                 }

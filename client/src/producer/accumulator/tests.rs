@@ -41,7 +41,7 @@ struct Seen {
 fn queue_with(change: impl FnOnce(&mut Limits)) -> Queue {
     let mut queue = new_queue(change);
     let identity = Identity { producer_id: 7, epoch: 0 };
-    queue.queue.sequencer.on_written(crate::producer::sequencer::Stamp { identity, base_sequence: 0 });
+    queue.queue.sequencer.on_written(ms(0), crate::producer::sequencer::Stamp { identity, base_sequence: 0 });
     queue
 }
 
@@ -191,6 +191,20 @@ fn the_first_batch_of_an_identity_goes_alone() {
     queue.answer(ms(1), sent[0].token, ErrorCode::NONE);
 
     assert_eq!(queue.all(ms(1)).len(), 1);
+}
+
+#[test]
+fn after_a_long_pause_the_first_batch_goes_alone_again() {
+    let mut queue = queue();
+    let later = ms(3_600_000);
+    queue.batch(later, "a").detach();
+    queue.batch(later, "b").detach();
+    let sent = queue.all(later);
+    assert_eq!(sent.len(), 1);
+    queue.answer(later, sent[0].token, ErrorCode::NONE);
+    queue.batch(later, "c").detach();
+
+    assert_eq!(queue.all(later).len(), 2);
 }
 
 #[test]

@@ -59,6 +59,8 @@ enum Step {
     /// An answer overtakes those of older requests: they were sent to another broker.
     AnswerLatest,
     Wait(u16),
+    /// Nothing comes for so long that the broker forgets the producer (`producer.id.expiration.ms`).
+    Idle,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -74,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::MoveLeader),
         1 => Just(Step::AnswerLatest),
         2 => (1u16..400).prop_map(Step::Wait),
+        1 => Just(Step::Idle),
     ]
 }
 
@@ -140,6 +143,14 @@ proptest! {
                     for request in wire.drain(..) {
                         queue.lose(now, request.token);
                     }
+                }
+                Step::Idle => {
+                    for request in wire.drain(..) {
+                        queue.lose(now, request.token);
+                    }
+                    now += Duration::from_secs(24 * 60 * 60);
+                    queue.expire(now);
+                    log.window.clear();
                 }
                 Step::Wait(millis) => {
                     now += ms(u64::from(millis));
