@@ -77,15 +77,25 @@ fn as_a_program(broker: &str) -> io::Result<()> {
 /// In turn, so that whatever else the machine does falls on both.
 fn beside_kfake(broker: &str, produce: &str, kfake: &str) -> io::Result<()> {
     let (mut ours, mut theirs, mut holding) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut our_time, mut their_time, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let program = Program::start(broker, &["--port", "0", "--topic", "bench:6"])?;
-        ours.push(program.produce_with(produce)?);
+        let our_rate = program.produce_with(produce)?;
+        our_time.push(program.cpu_time()?);
         holding.push(program.resident()?);
-        theirs.push(Program::start(kfake, &[])?.produce_with(produce)?);
+        drop(program);
+        let program = Program::start(kfake, &[])?;
+        let their_rate = program.produce_with(produce)?;
+        their_time.push(program.cpu_time()?);
+        ours.push(our_rate);
+        theirs.push(their_rate);
+        ratios.push(our_rate / their_rate);
     }
     println!("after {RECORDS} records   {} MB resident", Figures::of(holding));
-    println!("librdkafka, {RECORDS} records of 100 bytes to milena-mock-broker: {:.0} records/s", Figures::of(ours));
-    println!("librdkafka, {RECORDS} records of 100 bytes to kfake:              {:.0} records/s", Figures::of(theirs));
+    println!("librdkafka, {RECORDS} records of 100 bytes: records/s, processor time of the broker");
+    println!("  to milena-mock-broker {:.0}, {} s", Figures::of(ours), Figures::of(our_time));
+    println!("  to kfake              {:.0}, {} s", Figures::of(theirs), Figures::of(their_time));
+    println!("  ours to kfake's, each run with the one after it: {}", Figures::of(ratios));
     Ok(())
 }
 
@@ -166,6 +176,17 @@ impl Program {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok());
         kilobytes.map(|kilobytes: f64| kilobytes * 1024.0 / 1e6).ok_or_else(|| io::Error::other("no VmRSS"))
+    }
+
+    /// Seconds, of all its threads.
+    fn cpu_time(&self) -> io::Result<f64> {
+        const TICKS_A_SECOND: f64 = 100.0;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name, which may have spaces: state, ten numbers, and the time in user and in kernel mode.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let ticks: Option<Vec<f64>> = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse().ok()).collect();
+        let ticks = ticks.filter(|ticks| ticks.len() == 2).ok_or_else(|| io::Error::other("no times in stat"))?;
+        Ok(ticks.iter().sum::<f64>() / TICKS_A_SECOND)
     }
 
     /// Records a second.
