@@ -170,6 +170,16 @@ async fn serve<S: RequestSource>(
                 format!("connection to {address} was idle (connections.max.idle.ms)"),
             ));
         }
+        // Of requests without an answer nothing else tells that the broker has stopped reading.
+        if window.len() == 0 && unsent && used.saturating_add(net.limits.request_timeout) <= now {
+            return Some(Error::new(
+                ErrorKind::TimedOut,
+                format!(
+                    "nothing could be written to {address} within {:?} (request.timeout.ms)",
+                    net.limits.request_timeout
+                ),
+            ));
+        }
         if window.len() > 0 && heard.saturating_add(SILENCE) <= now {
             heard = now;
             source.on_silence();
@@ -199,6 +209,7 @@ async fn serve<S: RequestSource>(
         // One that has passed was just used: asking again at once would bring nothing, and starve the socket.
         let source_deadline = source.next_deadline().filter(|deadline| may_send && *deadline > now);
         let own_deadline = match window.len() {
+            0 if unsent => used.saturating_add(net.limits.request_timeout),
             0 => used.saturating_add(net.limits.max_idle),
             _ => heard.saturating_add(SILENCE),
         };

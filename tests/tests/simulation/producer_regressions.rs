@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
@@ -166,6 +167,60 @@ fn a_stream_that_has_to_be_flushed_is() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600); // the cluster's
         producer.send(Record::to("orders").partition(0).value("flushed").timestamp(now)).await.unwrap();
         assert_eq!(world.values(0), ["flushed"]);
+    });
+}
+
+/// A stream that takes nothing while the flag is set, as that of a peer that has stopped reading.
+struct Stuck {
+    pipe: Pipe,
+    is_stuck: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Stuck {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stuck {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_stuck.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.pipe).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn without_acks_a_broker_that_reads_nothing_is_left_after_the_request_timeout() {
+    run(1, async |world| {
+        let (cluster, is_stuck) = (world.cluster.clone(), Arc::new(AtomicBool::new(false)));
+        let flag = is_stuck.clone();
+        let connector = ConnectFn(move |host: String, port| {
+            let (pipe, is_stuck) = (cluster.pipe(&host, port), flag.clone());
+            async move { Ok(Stuck { pipe: pipe.await?, is_stuck }) }
+        });
+        let client = Client::builder().bootstrap(["b1:9092"]).connector(connector).connect().await.unwrap();
+        let producer = client.producer().acks(Acks::None).idempotence(false).build().await.unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600); // the cluster's
+        let record = |value| Record::to("orders").partition(0).value(value).timestamp(now);
+        producer.send(record("a")).await.unwrap();
+        is_stuck.store(true, Ordering::Release);
+        producer.send(record("in vain")).await.unwrap();
+        // Longer than connections.max.idle.ms.
+        sleep(Duration::from_secs(600)).await;
+        is_stuck.store(false, Ordering::Release);
+        producer.send(record("b")).await.unwrap();
+        world.cluster.until("the next record", |now| now.log_end("orders", 0) == 2).await;
+        assert_eq!(world.values(0), ["a", "b"]);
     });
 }
 
