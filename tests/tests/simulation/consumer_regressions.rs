@@ -187,25 +187,6 @@ fn a_record_that_is_held_past_the_deadline_does_not_hold_up_the_group() {
 }
 
 #[test]
-fn the_time_in_which_a_read_waits_does_not_count_as_time_without_progress() {
-    run(1, async |world| {
-        let builder = world.client().await.consumer("g").subscribe(["orders"]).session_timeout(Duration::from_secs(6));
-        let builder = builder.heartbeat_interval(Duration::from_secs(1)).max_poll_interval(Duration::from_secs(10));
-        let mut consumer = builder.build().await.unwrap();
-        let control = consumer.control().clone();
-        let reading = tokio::spawn(async move { (consumer.next().await, consumer) });
-        sleep(Duration::from_secs(60)).await;
-        write(&world, "orders", 1).await;
-
-        let (read, _consumer) = reading.await.unwrap();
-        let record = read.unwrap().unwrap();
-        sleep(Duration::from_secs(9)).await;
-        control.commit(&record).await.unwrap();
-        assert_eq!(control.assignment().len(), 6, "it is still a member");
-    });
-}
-
-#[test]
 fn a_partition_may_be_asked_for_twice_what_is_committed_of_it() {
     run(1, async |world| {
         write(&world, "orders", 5).await;

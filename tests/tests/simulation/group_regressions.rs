@@ -81,12 +81,13 @@ fn the_time_that_a_read_waited_for_its_record_is_not_held_against_the_applicatio
         let builder = member(&world).await.max_poll_interval(Duration::from_secs(10)).on_rebalance(told.clone());
         let mut consumer = builder.build().await.unwrap();
         let (record, ()) = tokio::join!(consumer.next(), async {
-            sleep(Duration::from_secs(30)).await;
+            sleep(Duration::from_secs(60)).await;
             write(&world, 1).await;
         });
         let record = record.unwrap().unwrap();
-        sleep(Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(9)).await;
         consumer.commit(&record).await.unwrap();
+        assert_eq!(consumer.control().assignment().len(), 6, "it is still a member");
         assert_eq!(told.all(), ["assigned 6 Joined"]);
         // From there on it is.
         sleep(Duration::from_secs(10)).await;
