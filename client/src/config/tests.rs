@@ -100,7 +100,7 @@ fn all_that_is_wrong_with_properties_is_said_at_once() {
         text,
         "invalid configuration: unknown property \"lingr.ms\": did you mean linger.ms?; \
          batch.size=16k: not a whole number; allowed: 0 to 2147483647 bytes; \
-         sasl.password is a Kafka property that milena does not support, not yet; remove it; \
+         sasl.password is a Kafka property that is not yet supported; remove it; \
          acks=2: allowed: all, -1, 1, 0"
     );
 }

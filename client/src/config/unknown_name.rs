@@ -86,7 +86,7 @@ pub(super) fn refusal(name: &str) -> String {
         return format!("{name} is about the JVM and means nothing here: delete this line");
     }
     if is_in(NOT_YET, name) {
-        return format!("{name} is a Kafka property that milena does not support, not yet; remove it");
+        return format!("{name} is a Kafka property that is not yet supported; remove it");
     }
     match suggestion(name) {
         Some(known) => format!("unknown property \"{name}\": did you mean {known}?"),
@@ -169,6 +169,21 @@ mod tests {
         }
         assert_eq!(refusal("colour"), "unknown property \"colour\": remove it");
         assert_eq!(refusal(""), "unknown property \"\": remove it");
+    }
+
+    #[test]
+    fn properties_of_kafka_that_do_not_exist_here_are_not_called_unknown() {
+        for name in ["transactional.id", "sasl.jaas.config", "ssl.keystore.location"] {
+            assert_eq!(refusal(name), format!("{name} is a Kafka property that is not yet supported; remove it"));
+        }
+        assert_eq!(
+            refusal("key.serializer"),
+            "key.serializer is a Kafka property that does not exist here; milena takes bytes: delete this line"
+        );
+        assert_eq!(
+            refusal("interceptor.classes"),
+            "interceptor.classes is about the JVM and means nothing here: delete this line"
+        );
     }
 
     #[test]
