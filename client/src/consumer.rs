@@ -126,8 +126,8 @@ impl ConsumerBuilder {
     }
 
     /// Reads all topics whose whole names fit this pattern, such as `orders-.*`, together with the other members of the group. Which
-    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more; what comes is read from its beginning, also where
-    /// `auto.offset.reset` says `latest`.
+    /// do is looked up at once and every `metadata.max.age.ms`: topics that come are read, those that are deleted are not any more; what
+    /// comes is read from its beginning, also where `auto.offset.reset` says `latest`.
     /// Kafka's internal topics fit no pattern unless `exclude.internal.topics` is off. The syntax is that of the crate
     /// [`regex-lite`](https://docs.rs/regex-lite): without look-around and backreferences, so that matching takes no time. Not together
     /// with [`ConsumerBuilder::subscribe`].
@@ -178,9 +178,9 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// `Config` for settings that are out of range or contradict each other, for a `group.id` that is not the group of the consumer,
-    /// and for an assignor that is not known; `Usage` for a
-    /// subscription without a group or together with assigned partitions, if there is neither, if a partition
-    /// does not exist (the error says how many there are), for a negative offset, or for [`Position::Committed`] without a group;
+    /// and for an assignor that is not known; `Usage` for a subscription without a group or together with assigned partitions, if
+    /// there is neither, if a partition does not exist (the error says how many there are), for a negative offset, or for
+    /// [`Position::Committed`] without a group;
     /// `Broker` with `UNKNOWN_TOPIC_OR_PARTITION` for a topic that does not exist after 10 s, and with whatever else a broker
     /// objects; `TimedOut` if a position could not be found within `default.api.timeout.ms`; `Closed` if the client is closed.
     ///

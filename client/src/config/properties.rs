@@ -310,7 +310,8 @@ settings! {
         /// Makes the consumer a static member of its group, under this name: when it comes back within `session.timeout.ms` it gets
         /// the partitions that it had, and nobody's move. It leaves the group only if it is asked to. Each member needs a name of
         /// its own: of two with the same, the one that started earlier is fenced. If it comes back with fewer topics, the group
-        /// divides anew; topics that it did not read before it gets no earlier than at the next rebalance. Letters, digits, `.`, `_` and `-`.
+        /// divides anew; topics that it did not read before it gets no earlier than at the next rebalance. Letters, digits, `.`,
+        /// `_` and `-`.
         "group.instance.id" => group_instance_id(impl Into<String>): Option<String> = [none] in [1 to 249 bytes];
 
         /// After so long without a heartbeat, the group goes on without this consumer. Brokers allow 6 s to 30 min unless they are

@@ -40,8 +40,8 @@ impl Topics {
         self
     }
 
-    /// What the cluster has of these topics; nothing of one that is not there any more. Racks matter only to members that are in one: elsewhere they are left out, so
-    /// that replicas can move without a rebalance.
+    /// What the cluster has of these topics; nothing of one that is not there any more. Racks matter only to members that are in
+    /// one: elsewhere they are left out, so that replicas can move without a rebalance.
     pub(crate) fn of(view: &ClusterView, names: &BTreeSet<Arc<str>>, with_racks: bool) -> Self {
         let rack_of = |broker: &i32| view.brokers.get(broker).and_then(|broker| broker.rack.clone());
         let racks = |replicas: &[i32]| -> Vec<Arc<str>> {
